@@ -1,0 +1,1 @@
+"""The server side of clerksync: SyncService, the webhook front and the command line."""
