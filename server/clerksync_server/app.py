@@ -1,0 +1,170 @@
+"""The composition root: what a process is made of, and the order in which it starts and stops."""
+
+import asyncio
+import contextlib
+import signal
+
+import structlog
+from aiohttp import web
+
+from clerksync_server.clerk.signature import SignatureVerifier
+from clerksync_server.database.connection import Database
+from clerksync_server.database.monitor import DatabaseMonitor
+from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
+from clerksync_server.grpc_api.server import CannotListen, GrpcServer
+from clerksync_server.grpc_api.sync_servicer import SyncServicer
+from clerksync_server.ops.lifecycle import Lifecycle
+from clerksync_server.ops.server import ops_app
+from clerksync_server.rules.evidence import EvidencePolicy
+from clerksync_server.settings import Address, Settings
+from clerksync_server.sync.deliveries import Deliveries
+from clerksync_server.sync.ensure import Ensure
+from clerksync_server.webhook_front.app import front_app
+from clerksync_server.webhook_front.client import connect
+
+_log = structlog.get_logger(__name__)
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+class SyncServiceProcess:
+    """SyncService with its database and the watch over it."""
+
+    def __init__(self, settings: Settings, lifecycle: Lifecycle) -> None:
+        assert settings.database_url is not None
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+        policy = EvidencePolicy(
+            max_token_age_ms=settings.max_token_age_s * 1000, retention_ms=settings.tombstone_retention_days * _DAY_MS
+        )
+        deliveries = Deliveries(self._database, instance_id=settings.instance_id)
+        self._server = GrpcServer(
+            SyncServicer(deliveries, Ensure(self._database, policy)), DeliveryServicer(deliveries), lifecycle
+        )
+        self._monitor = DatabaseMonitor(self._database, lifecycle, self._tell_health)
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        await self._database.open()
+        address = await self._server.start(self._settings.grpc_listen)
+        await self._monitor.check()
+        self._watch = asyncio.create_task(self._monitor.run(), name="database monitor")
+        return address
+
+    async def stop(self, grace_s: float) -> None:
+        await self._tell_health()
+        await self._server.stop(grace_s)
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        await self._database.close()
+
+    async def _tell_health(self) -> None:
+        await self._server.set_serving(self._lifecycle.ready)
+
+
+class HttpProcess:
+    """An aiohttp application that listens."""
+
+    def __init__(self, app: web.Application, address: Address) -> None:
+        self._app = app
+        self._address = address
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> Address:
+        # Signatures are made over the bytes as sent, so a compressed body stays as it is.
+        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, auto_decompress=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._address.host, self._address.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise CannotListen(f"{self._address} cannot be listened on: {error.strerror}") from None
+        return Address(self._address.host, self._runner.addresses[0][1])
+
+    async def stop(self, grace_s: float) -> None:
+        if self._runner is not None:
+            self._runner.shutdown_timeout = grace_s
+            await self._runner.cleanup()
+
+
+class Application:
+    """One process: SyncService, the webhook front, or both, and always the ops endpoint."""
+
+    def __init__(self, settings: Settings, *, service: bool, front: bool) -> None:
+        self._settings = settings
+        self._lifecycle = Lifecycle()
+        self._service = SyncServiceProcess(settings, self._lifecycle) if service else None
+        self._with_front = front
+        self._http: HttpProcess | None = None
+        self._ops = HttpProcess(ops_app(self._lifecycle), settings.ops_listen)
+        self._stop_asked = asyncio.Event()
+        self._closing = contextlib.AsyncExitStack()
+        self.grpc_address: Address | None = None
+        self.http_address: Address | None = None
+        self.ops_address: Address | None = None
+
+    async def start(self) -> None:
+        """Starts everything, or nothing. Raises CannotListen."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def _start(self) -> None:
+        self.ops_address = await self._ops.start()
+        target = self._settings.target
+        if self._service is not None:
+            self.grpc_address = await self._service.start()
+            if "service_target" not in self._settings.model_fields_set:
+                target = str(self.grpc_address.reachable())
+        if self._with_front:
+            channel = connect(target)
+            self._closing.push_async_callback(channel.close, None)
+            verifier = SignatureVerifier(self._settings.webhook_secret_texts)
+            self._http = HttpProcess(front_app(verifier, channel, self._lifecycle), self._settings.http_listen)
+            self.http_address = await self._http.start()
+        _log.info(
+            "listening",
+            grpc=str(self.grpc_address) if self.grpc_address else None,
+            http=str(self.http_address) if self.http_address else None,
+            ops=str(self.ops_address),
+        )
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Takes no new work, lets what is in progress finish, and closes from the outside in."""
+        grace_s = self._settings.shutdown_grace_s if grace_s is None else grace_s
+        self._lifecycle.draining = True
+        if self._http is not None:
+            await self._http.stop(grace_s)
+        await self._closing.aclose()
+        if self._service is not None:
+            await self._service.stop(grace_s)
+        await self._ops.stop(0)
+
+    async def wait_for_signal(self) -> None:
+        """Returns on SIGTERM or SIGINT. A second signal ends the process at once."""
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            _log.info("stopping", signal=signal.Signals(number).name)
+            self._stop_asked.set()
+            loop.remove_signal_handler(number)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
+        await self._stop_asked.wait()
+
+
+async def serve(settings: Settings, *, service: bool = False, front: bool = False) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    application = Application(settings, service=service, front=front)
+    await application.start()
+    try:
+        await application.wait_for_signal()
+    finally:
+        await application.stop()
+    _log.info("stopped")

@@ -1,0 +1,1 @@
+"""What Clerk and Svix send: signatures, bodies, and the facts in them."""

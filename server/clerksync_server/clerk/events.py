@@ -1,0 +1,213 @@
+"""From a verified body to the facts it tells."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from clerksync_server.clerk.bodies import (
+    Envelope,
+    IdOnly,
+    MembershipBody,
+    OrganizationBody,
+    Time,
+    TypeOnly,
+)
+from clerksync_server.clerk.values import NotUnderstood, checked_id, clean_text, time_ms
+from clerksync_server.rules.facts import (
+    Fact,
+    Generation,
+    MembershipEnded,
+    MembershipSnapshot,
+    OrganizationDeleted,
+    OrganizationMention,
+    OrganizationSnapshot,
+    UserDeleted,
+    UserSeen,
+    Version,
+)
+
+_MAX_TYPE_LENGTH = 255
+_ORDER_WITHIN_A_SECOND = {"created": 0, "updated": 1, "deleted": 2}
+"""Attempts are timed in whole seconds; among bodies without times these milliseconds keep their natural order."""
+_Shape = TypeVar("_Shape")
+
+
+@dataclass(frozen=True, slots=True)
+class ClerkEvent:
+    """One event, understood. The last fact is about the event's own subject; there is always one if it is `ours`."""
+
+    type: str
+    event_at_ms: int | None = None
+    clerk_user_id: str | None = None
+    clerk_org_id: str | None = None
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def ours(self) -> bool:
+        return bool(self.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When an event happened, as well as its body tells."""
+
+    event_at_ms: int
+    removed_at_ms: int
+
+
+def decode_event(body: bytes, *, attempted_at_ms: int, instance_id: str | None = None) -> ClerkEvent:
+    """Returns what the body tells; an event that is not `ours` if its type is none of the nine.
+
+    With an `instance_id`, events that name another Clerk instance are not `ours` either.
+
+    `attempted_at_ms` is the time of the delivery attempt, by Svix's clock. It stands in for times that the body lacks:
+    real bodies have always carried one, hand-written ones seldom do.
+
+    Raises NotUnderstood, whose text names the place and never the value.
+    """
+    try:
+        event_type = clean_text(msgspec.json.decode(body, type=TypeOnly).type)[:_MAX_TYPE_LENGTH]
+        decode = _DECODERS.get(event_type)
+        if decode is None:
+            return ClerkEvent(type=event_type)
+        envelope = msgspec.json.decode(body, type=Envelope)
+        if instance_id and envelope.instance_id and envelope.instance_id != instance_id:
+            return _event(envelope)
+        return decode(envelope, attempted_at_ms)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NotUnderstood(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "the JSON is nested too deeply"
+    return "the body is not JSON in UTF-8"
+
+
+def _organization_changed(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+    organization = _decode_data(envelope, OrganizationBody)
+    times = _times(envelope, organization.updated_at, organization.created_at, attempted_at_ms)
+    fact = _organization_fact(organization, times, "data")
+    return _event(envelope, clerk_org_id=fact.clerk_org_id, facts=(fact,))
+
+
+def _organization_deleted(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+    clerk_org_id = checked_id(_decode_data(envelope, IdOnly).id, "data.id")
+    times = _times(envelope, None, None, attempted_at_ms)
+    fact = OrganizationDeleted(clerk_org_id, deleted_at_ms=times.removed_at_ms)
+    return _event(envelope, clerk_org_id=clerk_org_id, facts=(fact,))
+
+
+def _user_changed(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+    clerk_user_id = checked_id(_decode_data(envelope, IdOnly).id, "data.id")
+    return _event(envelope, clerk_user_id=clerk_user_id, facts=(UserSeen(clerk_user_id),))
+
+
+def _user_deleted(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+    clerk_user_id = checked_id(_decode_data(envelope, IdOnly).id, "data.id")
+    times = _times(envelope, None, None, attempted_at_ms)
+    fact = UserDeleted(clerk_user_id, deleted_at_ms=times.removed_at_ms)
+    return _event(envelope, clerk_user_id=clerk_user_id, facts=(fact,))
+
+
+def _membership_changed(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+    membership = _decode_data(envelope, MembershipBody)
+    times = _times(envelope, membership.updated_at, membership.created_at, attempted_at_ms)
+    organization = _organization_fact(membership.organization, times, "data.organization")
+    fact = MembershipSnapshot(
+        clerk_user_id=checked_id(membership.public_user_data.user_id, "data.public_user_data.user_id"),
+        clerk_org_id=organization.clerk_org_id,
+        generation=_generation(membership, times),
+        version=Version(time_ms(membership.updated_at, "data.updated_at") or times.event_at_ms, times.event_at_ms),
+        role=clean_text(membership.role) if membership.role else None,
+    )
+    return _event(envelope, fact.clerk_user_id, fact.clerk_org_id, (organization, fact))
+
+
+def _membership_deleted(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+    membership = _decode_data(envelope, MembershipBody)
+    times = _times(envelope, membership.updated_at, membership.created_at, attempted_at_ms)
+    organization = _organization_fact(membership.organization, times, "data.organization")
+    fact = MembershipEnded(
+        clerk_user_id=checked_id(membership.public_user_data.user_id, "data.public_user_data.user_id"),
+        clerk_org_id=organization.clerk_org_id,
+        through=_generation(membership, times),
+        removed_at_ms=times.removed_at_ms,
+    )
+    return _event(envelope, fact.clerk_user_id, fact.clerk_org_id, (organization, fact))
+
+
+def _decode_data(envelope: Envelope, shape: type[_Shape]) -> _Shape:
+    try:
+        return msgspec.json.decode(envelope.data, type=shape)
+    except msgspec.ValidationError as error:
+        raise NotUnderstood(str(error).replace("`$", "`data")) from None
+
+
+def _times(envelope: Envelope, updated_at: Time, created_at: Time, attempted_at_ms: int) -> _Times:
+    """The envelope's time, or the best there is instead.
+
+    A snapshot is as of its own update time. A removal is not: the update time of what was removed may lie days before,
+    so only the attempt, which is after the removal, can stand in for it.
+    """
+    attempted_at_ms += _ORDER_WITHIN_A_SECOND[envelope.type.rpartition(".")[2]]
+    stamped_ms = time_ms(envelope.timestamp, "timestamp")
+    told_ms = stamped_ms or time_ms(updated_at, "data.updated_at") or time_ms(created_at, "data.created_at")
+    return _Times(event_at_ms=told_ms or attempted_at_ms, removed_at_ms=stamped_ms or attempted_at_ms)
+
+
+def _generation(membership: MembershipBody, times: _Times) -> Generation:
+    created_at_ms = time_ms(membership.created_at, "data.created_at")
+    return Generation(created_at_ms or times.event_at_ms, checked_id(membership.id, "data.id"))
+
+
+def _organization_fact(
+    organization: OrganizationBody, times: _Times, place: str
+) -> OrganizationSnapshot | OrganizationMention:
+    clerk_org_id = checked_id(organization.id, f"{place}.id")
+    if not organization.name:
+        return OrganizationMention(clerk_org_id)
+    updated_at_ms = time_ms(organization.updated_at, f"{place}.updated_at")
+    return OrganizationSnapshot(
+        clerk_org_id=clerk_org_id,
+        name=clean_text(organization.name),
+        slug=clean_text(organization.slug) if organization.slug else None,
+        image_url=clean_text(organization.image_url) if organization.image_url else None,
+        created_at_ms=time_ms(organization.created_at, f"{place}.created_at"),
+        version=Version(updated_at_ms or times.event_at_ms, times.event_at_ms),
+    )
+
+
+def _event(
+    envelope: Envelope,
+    clerk_user_id: str | None = None,
+    clerk_org_id: str | None = None,
+    facts: tuple[Fact, ...] = (),
+) -> ClerkEvent:
+    return ClerkEvent(
+        type=envelope.type,
+        event_at_ms=time_ms(envelope.timestamp, "timestamp"),
+        clerk_user_id=clerk_user_id,
+        clerk_org_id=clerk_org_id,
+        facts=facts,
+    )
+
+
+_DECODERS: dict[str, Callable[[Envelope, int], ClerkEvent]] = {
+    "organization.created": _organization_changed,
+    "organization.updated": _organization_changed,
+    "organization.deleted": _organization_deleted,
+    "organizationMembership.created": _membership_changed,
+    "organizationMembership.updated": _membership_changed,
+    "organizationMembership.deleted": _membership_deleted,
+    "user.created": _user_changed,
+    "user.updated": _user_changed,
+    "user.deleted": _user_deleted,
+}
+
+EVENT_TYPES = frozenset(_DECODERS)
+"""The nine types that are ours."""

@@ -1,0 +1,42 @@
+"""Single values of Clerk's bodies: ids, times and texts."""
+
+import math
+import re
+
+_ID = re.compile(r"[\x21-\x7e]{1,255}")
+_SECONDS_BELOW = 100_000_000_000
+"""Smaller times are seconds: as milliseconds they would lie before 1973-03-03. Clerk's own examples mix both."""
+_LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999, the last that both Postgres and Python can tell."""
+
+
+class NotUnderstood(Exception):
+    """A signed body cannot be understood. The text names the place, never the value."""
+
+
+def is_id(text: str) -> bool:
+    """Whether the text can be an id: printable ASCII without spaces, 1 to 255 characters. Prefixes are not checked."""
+    return _ID.fullmatch(text) is not None
+
+
+def checked_id(text: str, place: str) -> str:
+    if not is_id(text):
+        raise NotUnderstood(f"{place} is not an id: 1 to 255 printable ASCII characters without spaces")
+    return text
+
+
+def time_ms(value: float | None, place: str) -> int | None:
+    """Milliseconds since the epoch; None where there is no time (null or zero)."""
+    if value is None or value == 0:
+        return None
+    if not math.isfinite(value) or value < 0:
+        raise NotUnderstood(f"{place} is not a time")
+    milliseconds = int(value * 1000) if value < _SECONDS_BELOW else int(value)
+    if milliseconds > _LATEST_MS:
+        raise NotUnderstood(f"{place} is not a time")
+    return milliseconds
+
+
+def clean_text(text: str) -> str:
+    """The text without what Postgres refuses: NUL, and halves of surrogate pairs."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,35 @@
+"""The command line. Each module holds one command, or one family of them."""
+
+import sys
+
+import structlog
+import typer
+
+from clerksync_server.cli import deliveries, dev, doctor, migrate, send_event, serve
+from clerksync_server.cli.failure import KNOWN_FAILURES, exit_code_of
+
+_app = typer.Typer(
+    name="clerksync",
+    help="Keeps Clerk's organizations and memberships in step in your own Postgres. "
+    "Settings come from the environment: see docs/configuration.md.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_app.command()(dev.dev)
+_app.command()(serve.service)
+_app.command()(serve.front)
+_app.command()(migrate.migrate)
+_app.command()(send_event.send_event)
+_app.command()(doctor.doctor)
+_app.add_typer(deliveries.app, name="deliveries")
+
+
+def main() -> None:
+    """Runs the command. What the operator can mend is told in words, without a traceback."""
+    try:
+        _app()
+    except KNOWN_FAILURES as error:
+        structlog.contextvars.clear_contextvars()
+        print(f"clerksync: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(exit_code_of(error))

@@ -1,0 +1,163 @@
+"""`clerksync deliveries`: the ledger of webhook deliveries, through SyncService."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+
+import grpc.aio
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from clerksync.v1 import delivery_service_pb2, delivery_service_pb2_grpc, resources_pb2
+from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.settings import load_settings
+from clerksync_server.webhook_front.client import connect
+
+if TYPE_CHECKING:
+    from clerksync.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
+
+_TIMEOUT_S = 10.0
+_PREFIX = "DELIVERY_OUTCOME_"
+_Answer = TypeVar("_Answer")
+_SvixId = Annotated[str, typer.Argument(help="The delivery's svix-id, msg_…")]
+
+app = typer.Typer(help="Read the ledger of webhook deliveries, and re-apply what is quarantined.", no_args_is_help=True)
+
+
+class ListedOutcome(Enum):
+    """The outcomes that the ledger knows."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+    IGNORED = "ignored"
+    QUARANTINED = "quarantined"
+
+
+@app.command("list")
+def list_(
+    outcome: Annotated[ListedOutcome | None, typer.Option(help="Only those with this outcome.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 50,
+) -> None:
+    """List deliveries, the latest received first."""
+    request = delivery_service_pb2.ListDeliveriesRequest(page_size=limit)
+    if outcome is not None:
+        request.outcome = resources_pb2.DeliveryOutcome.Value(_PREFIX + outcome.name)
+    response = _ask(lambda stub: stub.ListDeliveries(request, timeout=_TIMEOUT_S))
+    table = Table(box=None)
+    for column in ("received", "svix-id", "type", "outcome", "reason"):
+        table.add_column(column, overflow="fold")
+    for delivery in response.deliveries:
+        table.add_row(
+            _time(delivery, "receive_time"),
+            delivery.svix_id,
+            delivery.event_type or "-",
+            _outcome(delivery),
+            delivery.quarantine_reason,
+        )
+    _console().print(table)
+    if response.next_page_token:
+        _console().print(f"… and more: raise --limit above {limit} to see them.")
+
+
+@app.command()
+def show(
+    svix_id: _SvixId,
+    body: Annotated[
+        bool, typer.Option("--body", help="Print the quarantined body too. It holds personal data.")
+    ] = False,
+) -> None:
+    """Show one delivery."""
+    request = delivery_service_pb2.GetDeliveryRequest(svix_id=svix_id, include_body=body)
+    response = _ask(lambda stub: stub.GetDelivery(request, timeout=_TIMEOUT_S))
+    _print(response.delivery)
+    if body:
+        typer.echo(response.delivery.body.decode(errors="backslashreplace"))
+
+
+@app.command()
+def redrive(
+    svix_id: Annotated[str | None, typer.Argument(help="The delivery's svix-id, msg_…")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every delivery in quarantine.")] = False,
+) -> None:
+    """Apply a quarantined delivery again, now that the code understands it. Exits with 1 if any stays in quarantine."""
+    if (svix_id is None) is not everything:
+        raise typer.BadParameter("name one svix-id, or --all")
+    ids = [svix_id] if svix_id is not None else _quarantined_ids()
+    stuck = 0
+    for quarantined_id in ids:
+        request = delivery_service_pb2.RedriveDeliveryRequest(svix_id=quarantined_id)
+        response = _ask(lambda stub, request=request: stub.RedriveDelivery(request, timeout=_TIMEOUT_S))
+        reason = response.delivery.quarantine_reason
+        typer.echo(f"{quarantined_id}: {_outcome(response.delivery)}{f' ({reason})' if reason else ''}")
+        stuck += response.delivery.outcome == resources_pb2.DELIVERY_OUTCOME_QUARANTINED
+    if not ids:
+        typer.echo("nothing is quarantined")
+    if stuck:
+        raise typer.Exit(1)
+
+
+def _quarantined_ids() -> list[str]:
+    ids: list[str] = []
+    request = delivery_service_pb2.ListDeliveriesRequest(
+        page_size=1000, outcome=resources_pb2.DELIVERY_OUTCOME_QUARANTINED
+    )
+    while True:
+        response = _ask(lambda stub: stub.ListDeliveries(request, timeout=_TIMEOUT_S))
+        ids += [delivery.svix_id for delivery in response.deliveries]
+        if not response.next_page_token:
+            return ids
+        request.page_token = response.next_page_token
+
+
+def _ask(call: "Callable[[DeliveryServiceAsyncStub], Awaitable[_Answer]]") -> _Answer:
+    target = load_settings().target
+
+    async def ask() -> _Answer:
+        async with connect(target) as channel:
+            # Generated code types the stub as if every channel were a blocking one.
+            stub: Any = delivery_service_pb2_grpc.DeliveryServiceStub(channel)
+            return await call(cast("DeliveryServiceAsyncStub", stub))
+
+    try:
+        return asyncio.run(ask())
+    except grpc.aio.AioRpcError as error:
+        where = f" (SyncService at {target})" if error.code() is grpc.StatusCode.UNAVAILABLE else ""
+        raise CommandFailed(f"{error.code().name}: {error.details()}{where}") from None
+
+
+def _print(delivery: delivery_service_pb2.Delivery) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    rows = {
+        "svix-id": delivery.svix_id,
+        "outcome": _outcome(delivery),
+        "reason": delivery.quarantine_reason,
+        "type": delivery.event_type,
+        "event time": _time(delivery, "event_time"),
+        "received": _time(delivery, "receive_time"),
+        "committed": _time(delivery, "commit_time"),
+        "user": delivery.clerk_user_id,
+        "organization": delivery.clerk_org_id,
+        "body sha-256": delivery.body_sha256.hex(),
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False)
+
+
+def _outcome(delivery: delivery_service_pb2.Delivery) -> str:
+    return resources_pb2.DeliveryOutcome.Name(delivery.outcome).removeprefix(_PREFIX).lower()
+
+
+def _time(delivery: delivery_service_pb2.Delivery, field: str) -> str:
+    timestamp: Timestamp = getattr(delivery, field)
+    return timestamp.ToJsonString() if delivery.HasField(cast("Any", field)) else ""

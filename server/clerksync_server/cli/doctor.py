@@ -1,0 +1,87 @@
+"""`clerksync doctor`: runs the validation queries."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.database.connection import Database
+from clerksync_server.database.migrate import REQUIRED_REVISION, current_revision, is_compatible
+from clerksync_server.database.sql import load_queries
+from clerksync_server.dev.database import running_dev_dsn
+from clerksync_server.settings import load_settings
+
+_SQL = load_queries("doctor.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A validation query. `broken`: the rows contradict the rules; otherwise they only ask for a look."""
+
+    query: str
+    broken: bool
+    advice: str
+
+
+CHECKS = (
+    Check("duplicate_profiles", True, "a unique constraint is missing: run `clerksync migrate`"),
+    Check("duplicate_organizations", True, "a unique constraint is missing: run `clerksync migrate`"),
+    Check("orphaned_profiles", True, "the foreign key is missing: run `clerksync migrate`"),
+    Check("profiles_of_deleted", True, "something other than clerksync writes to the tables"),
+    Check("organizations_of_deleted", True, "something other than clerksync writes to the tables"),
+    Check("profiles_of_removed", True, "something other than clerksync writes to the tables"),
+    Check("tables_without_row_security", True, "readers see every organization: run `clerksync migrate`"),
+    Check("quarantined_deliveries", False, "see `clerksync deliveries list --outcome quarantined`"),
+    Check("old_provisional_profiles", False, "their membership events have not come: are all events subscribed?"),
+    Check(
+        "old_placeholder_organizations", False, "their organization events have not come: are all events subscribed?"
+    ),
+    Check("profiles_without_ids", False, "left from before the adoption: no reader sees them"),
+)
+
+
+def doctor(
+    sql: Annotated[bool, typer.Option("--sql", help="Print the queries instead, to run them with psql.")] = False,
+) -> None:
+    """Look for rows that should not be there. Exits with 1 if any contradict the rules.
+
+    Reads the database of DATABASE_URL, or the one that `clerksync dev` runs in this folder.
+    """
+    if sql:
+        for check in CHECKS:
+            typer.echo(f"-- {check.query}\n{_SQL[check.query]}\n")
+        return
+    settings = load_settings()
+    dsn = settings.database_url.get_secret_value() if settings.database_url else running_dev_dsn(settings.data_dir)
+    if dsn is None:
+        raise CommandFailed("DATABASE_URL is not set, and no `clerksync dev` runs in this folder")
+    counts = asyncio.run(_count(dsn))
+    table = Table(box=None)
+    for column in ("check", "rows", "verdict"):
+        table.add_column(column)
+    for check in CHECKS:
+        count = counts[check.query]
+        verdict = f"{'BROKEN' if check.broken else 'look'}: {check.advice}" if count else "ok"
+        table.add_row(check.query.replace("_", " "), str(count), verdict)
+    Console(highlight=False, markup=False).print(table)
+    if any(counts[check.query] for check in CHECKS if check.broken):
+        raise typer.Exit(1)
+
+
+async def _count(dsn: str) -> dict[str, int]:
+    database = Database(dsn, pool_size=1)
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            revision = await current_revision(connection)
+            if not is_compatible(revision):
+                raise CommandFailed(
+                    f"the schema is at {revision}, {REQUIRED_REVISION} is needed: run `clerksync migrate`"
+                )
+            return {check.query: int(await connection.fetchval(_SQL[check.query])) for check in CHECKS}
+    finally:
+        await database.close()

@@ -1,0 +1,26 @@
+"""What a command says when it cannot do its work."""
+
+from clerksync_server.database.migrate import MigrationError
+from clerksync_server.dev.embedded_postgres import EmbeddedPostgresError
+from clerksync_server.errors import ClerksyncError
+from clerksync_server.grpc_api.server import CannotListen
+from clerksync_server.settings import InvalidSettings
+
+
+class CommandFailed(Exception):
+    """A command cannot go on. The text says why, and what to do."""
+
+
+KNOWN_FAILURES = (
+    CommandFailed,
+    InvalidSettings,
+    CannotListen,
+    ClerksyncError,
+    EmbeddedPostgresError,
+    MigrationError,
+)
+
+
+def exit_code_of(error: BaseException) -> int:
+    """2 for what is wrong in the environment, as for a wrong command line; 1 for anything else."""
+    return 2 if isinstance(error, InvalidSettings) else 1

@@ -1,0 +1,129 @@
+"""The ledger of webhook deliveries."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from clerksync_server.database.sql import load_queries
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from clerksync_server.database.connection import Connection
+
+_SQL = load_queries("deliveries.sql")
+
+
+class Outcome(StrEnum):
+    """What became of a delivery. The values are those of the ledger, of logs, metrics and HTTP answers."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    IGNORED = "ignored"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the ledger says of a delivery once it has been dealt with. `body` is kept only in quarantine."""
+
+    outcome: Outcome
+    event_type: str | None = None
+    event_at: datetime | None = None
+    clerk_user_id: str | None = None
+    clerk_org_id: str | None = None
+    body: bytes | None = None
+    quarantine_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A row of the ledger."""
+
+    svix_id: str
+    attempted_at: datetime
+    received_at: datetime
+    committed_at: datetime
+    body_sha256: bytes
+    judgement: Judgement
+
+
+async def claim_delivery(
+    connection: "Connection",
+    svix_id: str,
+    *,
+    attempted_at: datetime,
+    received_at: datetime,
+    body_sha256: bytes,
+    judgement: Judgement,
+) -> bool:
+    """Enters the delivery; returns False if it was entered before. Waits for a transaction that is entering it now."""
+    claimed = await connection.fetchval(
+        _SQL["claim_delivery"],
+        svix_id,
+        attempted_at,
+        received_at,
+        body_sha256,
+        judgement.event_type,
+        judgement.event_at,
+        judgement.clerk_user_id,
+        judgement.clerk_org_id,
+        judgement.outcome,
+        judgement.body,
+        judgement.quarantine_reason,
+    )
+    return bool(claimed)
+
+
+async def settle_delivery(connection: "Connection", svix_id: str, judgement: Judgement) -> None:
+    """Writes the judgement of a delivery that this transaction has claimed or locked."""
+    await connection.execute(
+        _SQL["settle_delivery"],
+        svix_id,
+        judgement.outcome,
+        judgement.event_type,
+        judgement.event_at,
+        judgement.clerk_user_id,
+        judgement.clerk_org_id,
+        judgement.body,
+        judgement.quarantine_reason,
+    )
+
+
+async def read_delivery(connection: "Connection", svix_id: str, *, lock: bool = False) -> DeliveryRow | None:
+    row = await connection.fetchrow(_SQL["lock_delivery" if lock else "read_delivery"], svix_id)
+    return None if row is None else _delivery(row)
+
+
+async def list_deliveries(
+    connection: "Connection", *, outcome: Outcome | None, after: tuple[datetime, str] | None, limit: int
+) -> list[DeliveryRow]:
+    """The latest received first; `after` is (received_at, svix_id) of the last one seen."""
+    received_at, svix_id = after if after is not None else (None, None)
+    rows = await connection.fetch(_SQL["list_deliveries"], outcome, received_at, svix_id, limit)
+    return [_delivery(row) for row in rows]
+
+
+async def count_quarantined(connection: "Connection") -> int:
+    return int(await connection.fetchval(_SQL["count_quarantined"]))
+
+
+def _delivery(row: "asyncpg.Record") -> DeliveryRow:
+    return DeliveryRow(
+        svix_id=row["svix_id"],
+        attempted_at=row["attempted_at"],
+        received_at=row["received_at"],
+        committed_at=row["committed_at"],
+        body_sha256=row["body_sha256"],
+        judgement=Judgement(
+            outcome=Outcome(row["outcome"]),
+            event_type=row["event_type"],
+            event_at=row["event_at"],
+            clerk_user_id=row["clerk_user_id"],
+            clerk_org_id=row["clerk_org_id"],
+            body=row["body"],
+            quarantine_reason=row["quarantine_reason"],
+        ),
+    )

@@ -1,0 +1,116 @@
+"""Reads profiles and organizations, and makes what Ensure finds missing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from clerksync_server.database.facts import (
+    organization_lock,
+    pair_lock,
+    take_locks,
+    user_lock,
+)
+from clerksync_server.database.sql import load_queries
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from clerksync_server.database.connection import Connection
+
+_SQL = load_queries("ensure.sql")
+_FACTS_SQL = load_queries("facts.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfileRow:
+    """A row of user_profile. Provisional while `clerk_membership_id` is None."""
+
+    id: str
+    clerk_user_id: str
+    clerk_org_id: str
+    role: str | None
+    clerk_membership_id: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationRow:
+    """A row of organization."""
+
+    id: str
+    clerk_org_id: str
+    name: str
+    slug: str | None
+    image_url: str | None
+    is_placeholder: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What speaks against making a profile."""
+
+    user_deleted: bool
+    organization_deleted: bool
+    removed_at: datetime | None
+
+
+async def read_user_profile(connection: "Connection", clerk_user_id: str, clerk_org_id: str) -> UserProfileRow | None:
+    row = await connection.fetchrow(_SQL["read_user_profile"], clerk_user_id, clerk_org_id)
+    return None if row is None else _user_profile(row)
+
+
+async def insert_provisional_profile(
+    connection: "Connection", clerk_user_id: str, clerk_org_id: str, *, evidence_at: datetime, oldest: datetime
+) -> tuple[UserProfileRow | None, Obstacles]:
+    """Inserts the profile if it is missing and nothing speaks against it."""
+    await take_locks(
+        connection,
+        {organization_lock(clerk_org_id), user_lock(clerk_user_id), pair_lock(clerk_user_id, clerk_org_id)},
+    )
+    row = await connection.fetchrow(
+        _SQL["insert_provisional_profile"], clerk_user_id, clerk_org_id, evidence_at, oldest
+    )
+    assert row is not None
+    obstacles = Obstacles(row["user_deleted"], row["organization_deleted"], row["removed_at"])
+    return None if row["id"] is None else _user_profile(row), obstacles
+
+
+async def read_organization(connection: "Connection", clerk_org_id: str) -> OrganizationRow | None:
+    row = await connection.fetchrow(_SQL["read_organization"], clerk_org_id)
+    if row is None:
+        return None
+    return OrganizationRow(
+        id=row["id"],
+        clerk_org_id=row["clerk_org_id"],
+        name=row["name"],
+        slug=row["slug"],
+        image_url=row["image_url"],
+        is_placeholder=row["is_placeholder"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+async def insert_placeholder_organization(connection: "Connection", clerk_org_id: str) -> bool:
+    """Inserts a placeholder if the organization is missing and was not deleted; returns whether it did."""
+    await take_locks(connection, {organization_lock(clerk_org_id)})
+    return bool(await connection.fetchval(_FACTS_SQL["insert_placeholder_organization"], clerk_org_id))
+
+
+async def is_organization_deleted(connection: "Connection", clerk_org_id: str) -> bool:
+    return bool(await connection.fetchval(_SQL["is_organization_deleted"], clerk_org_id))
+
+
+def _user_profile(row: "asyncpg.Record") -> UserProfileRow:
+    return UserProfileRow(
+        id=row["id"],
+        clerk_user_id=row["clerk_user_id"],
+        clerk_org_id=row["clerk_org_id"],
+        role=row["role"],
+        clerk_membership_id=row["clerk_membership_id"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,1 @@
+"""For developers: an embedded Postgres, sample events, and a sender that signs as Clerk does."""

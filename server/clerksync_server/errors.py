@@ -1,0 +1,79 @@
+"""What can go wrong, as the callers of SyncService are to see it.
+
+ClerksyncError
+├── InvalidFields            the request is ill-formed
+├── Refused                  Ensure may not make the row: removed, deleted, or the token is too old
+├── DeliveryNotFound         the ledger does not hold the delivery
+├── DatabaseUnavailable      Postgres cannot take the work now
+├── DatabaseRefused          Postgres refuses the values, or a constraint of the application's does
+└── ShuttingDown             this process is stopping
+
+The table in `grpc_api/status.py` says which gRPC status each becomes. Texts never hold values of requests or rows.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from clerksync_server.rules.evidence import Verdict
+
+
+class ClerksyncError(Exception):
+    """The root. `str()` of each is fit to be shown to a caller."""
+
+
+class InvalidFields(ClerksyncError):
+    """A request has fields that are missing or ill-formed."""
+
+    def __init__(self, violations: Mapping[str, str]) -> None:
+        """`violations` maps the name of each field to what it has to be."""
+        super().__init__("; ".join(f"{field}: {text}" for field, text in violations.items()))
+        self.violations = dict(violations)
+
+
+class Refused(ClerksyncError):
+    """Ensure may not make the row."""
+
+    _TEXTS: ClassVar = {
+        Verdict.USER_DELETED: "the user was deleted in Clerk",
+        Verdict.ORGANIZATION_DELETED: "the organization was deleted in Clerk",
+        Verdict.MEMBERSHIP_REMOVED: (
+            "the user was removed from the organization after this token was issued; "
+            "if they have joined again, a new token or the webhook brings them back"
+        ),
+        Verdict.EVIDENCE_TOO_OLD: "token_issued_at is older than removals are remembered, so it proves nothing",
+    }
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(self._TEXTS[verdict])
+        self.verdict = verdict
+
+
+class DeliveryNotFound(ClerksyncError):
+    """The ledger does not hold the delivery."""
+
+    def __init__(self) -> None:
+        super().__init__("the ledger holds no delivery with this svix_id")
+
+
+class DatabaseUnavailable(ClerksyncError):
+    """Postgres cannot be reached, or cannot take the work now. `detail` is for the log."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("the database cannot take the request now; try again")
+        self.detail = detail
+
+
+class DatabaseRefused(ClerksyncError):
+    """Postgres refuses the values, or a constraint or trigger that the application put on the tables does."""
+
+    def __init__(self, detail: str) -> None:
+        """`detail` names the constraint or the SQLSTATE, and holds no values."""
+        super().__init__(f"the database refused the change ({detail})")
+        self.detail = detail
+
+
+class ShuttingDown(ClerksyncError):
+    """This process is stopping."""
+
+    def __init__(self) -> None:
+        super().__init__("this replica is stopping; another one answers")

@@ -1,0 +1,1 @@
+"""The gRPC face: from protobuf to the use cases and back."""

@@ -1,0 +1,73 @@
+"""The gRPC server: our servicers, health and reflection."""
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from clerksync.v1 import (
+    delivery_service_pb2,
+    delivery_service_pb2_grpc,
+    sync_service_pb2,
+    sync_service_pb2_grpc,
+)
+from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
+from clerksync_server.grpc_api.interceptor import CallInterceptor
+from clerksync_server.grpc_api.sync_servicer import MAX_BODY_BYTES, SyncServicer
+from clerksync_server.ops.lifecycle import Lifecycle
+from clerksync_server.settings import Address
+
+_SYNC_SERVICE = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
+_DELIVERY_SERVICE = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name
+_OVERALL = ""
+_OPTIONS = [
+    # Room for a body of the largest size and the fields around it.
+    ("grpc.max_receive_message_length", MAX_BODY_BYTES + 64 * 1024),
+    # Two servers on one port would share it silently; the second is to fail instead.
+    ("grpc.so_reuseport", 0),
+    # Idle clients may ask every 10 s whether the connection is still there.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Clients that balance by themselves look for new replicas when they connect anew.
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+]
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on. The text says why."""
+
+
+class GrpcServer:
+    """SyncService and DeliveryService on one port, with `grpc.health.v1` and reflection."""
+
+    def __init__(self, sync: SyncServicer, deliveries: DeliveryServicer, lifecycle: Lifecycle) -> None:
+        self._server = grpc.aio.server(interceptors=[CallInterceptor(lifecycle)], options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
+        delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            [_SYNC_SERVICE, _DELIVERY_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
+
+    async def start(self, address: Address) -> Address:
+        """Returns the address with the port that was taken. Raises CannotListen."""
+        await self.set_serving(False)
+        try:
+            port = self._server.add_insecure_port(str(address))
+        except RuntimeError:
+            raise CannotListen(f"{address} cannot be listened on: is the port in use?") from None
+        await self._server.start()
+        return Address(address.host, port)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tells the health service's clients."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in (_OVERALL, _SYNC_SERVICE, _DELIVERY_SERVICE):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no new calls, and gives those in progress `grace_s` to finish."""
+        await self._server.stop(grace_s)

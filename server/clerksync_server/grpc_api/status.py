@@ -1,0 +1,83 @@
+"""The one table from our errors to gRPC statuses. `docs/api.md` shows it to callers."""
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from clerksync.v1.error_reason_pb2 import ErrorReason
+from clerksync_server.errors import (
+    ClerksyncError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    DeliveryNotFound,
+    InvalidFields,
+    Refused,
+    ShuttingDown,
+)
+from clerksync_server.rules.evidence import Verdict
+
+DOMAIN = "clerksync"
+_PREFIX = "ERROR_REASON_"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    code: grpc.StatusCode
+    reason: ErrorReason
+    retry_after_s: int | None = None
+
+
+_INTERNAL = _Row(grpc.StatusCode.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL)
+_TABLE: dict[type[ClerksyncError], _Row] = {
+    InvalidFields: _Row(grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
+    DeliveryNotFound: _Row(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
+    DatabaseUnavailable: _Row(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 2),
+    ShuttingDown: _Row(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_SHUTTING_DOWN, 1),
+    DatabaseRefused: _INTERNAL,
+}
+_REFUSALS: dict[Verdict, ErrorReason] = {
+    Verdict.USER_DELETED: ErrorReason.ERROR_REASON_USER_DELETED,
+    Verdict.ORGANIZATION_DELETED: ErrorReason.ERROR_REASON_ORGANIZATION_DELETED,
+    Verdict.MEMBERSHIP_REMOVED: ErrorReason.ERROR_REASON_MEMBERSHIP_REMOVED,
+    Verdict.EVIDENCE_TOO_OLD: ErrorReason.ERROR_REASON_EVIDENCE_TOO_OLD,
+}
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """The status that a caller gets. What is not one of our own errors is INTERNAL, with a fixed text."""
+    if isinstance(error, Refused):
+        row = _Row(grpc.StatusCode.FAILED_PRECONDITION, _REFUSALS[error.verdict])
+    else:
+        row = next((row for kind, row in _TABLE.items() if isinstance(error, kind)), _INTERNAL)
+    internal = row.code is grpc.StatusCode.INTERNAL
+    status = status_pb2.Status(
+        code=row.code.value[0],
+        message="internal error; the server's log tells more, by the request id" if internal else str(error),
+    )
+    _add(status, error_details_pb2.ErrorInfo(reason=ErrorReason.Name(row.reason).removeprefix(_PREFIX), domain=DOMAIN))
+    if isinstance(error, InvalidFields):
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
+            for field, text in error.violations.items()
+        ]
+        _add(status, error_details_pb2.BadRequest(field_violations=violations))
+    if row.retry_after_s is not None:
+        _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=row.retry_after_s)))
+    return status
+
+
+def code_name(status: status_pb2.Status) -> str:
+    """The name of a status's code, for logs and metrics."""
+    return str(code_pb2.Code.Name(status.code))
+
+
+def _add(
+    status: status_pb2.Status,
+    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> None:
+    packed = Any()
+    packed.Pack(detail)
+    status.details.append(packed)

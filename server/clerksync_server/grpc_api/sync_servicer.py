@@ -1,0 +1,112 @@
+"""SyncService: each method checks the fields, calls one use case, and turns its result into protobuf."""
+
+from typing import TYPE_CHECKING
+
+from structlog.contextvars import bind_contextvars
+
+from clerksync.v1 import resources_pb2, sync_service_pb2, sync_service_pb2_grpc
+from clerksync_server.database.deliveries import Outcome
+from clerksync_server.database.profiles import OrganizationRow, UserProfileRow
+from clerksync_server.errors import InvalidFields
+from clerksync_server.grpc_api.fields import check_ids, moment_of, timestamp_of
+from clerksync_server.ops import metrics
+from clerksync_server.sync.deliveries import Deliveries
+from clerksync_server.sync.ensure import Ensure
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+MAX_BODY_BYTES = 1024 * 1024
+DELIVERY_OUTCOMES = {
+    Outcome.APPLIED: resources_pb2.DELIVERY_OUTCOME_APPLIED,
+    Outcome.DUPLICATE: resources_pb2.DELIVERY_OUTCOME_DUPLICATE,
+    Outcome.STALE: resources_pb2.DELIVERY_OUTCOME_STALE,
+    Outcome.IGNORED: resources_pb2.DELIVERY_OUTCOME_IGNORED,
+    Outcome.QUARANTINED: resources_pb2.DELIVERY_OUTCOME_QUARANTINED,
+}
+
+
+class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
+    """Errors are raised as they are; the interceptor turns them into statuses."""
+
+    def __init__(self, deliveries: Deliveries, ensure: Ensure) -> None:
+        self._deliveries = deliveries
+        self._ensure = ensure
+
+    async def EnsureUserProfile(  # noqa: N802
+        self,
+        request: sync_service_pb2.EnsureUserProfileRequest,
+        context: "grpc.aio.ServicerContext[object, object]",
+    ) -> sync_service_pb2.EnsureUserProfileResponse:
+        check_ids(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
+        token_issued_at = (
+            moment_of(request.token_issued_at, "token_issued_at") if request.HasField("token_issued_at") else None
+        )
+        ensured = await self._ensure.user_profile(request.clerk_user_id, request.clerk_org_id, token_issued_at)
+        return sync_service_pb2.EnsureUserProfileResponse(
+            user_profile=_user_profile(ensured.profile), outcome=_ensure_outcome("user_profile", ensured.created)
+        )
+
+    async def EnsureOrganization(  # noqa: N802
+        self,
+        request: sync_service_pb2.EnsureOrganizationRequest,
+        context: "grpc.aio.ServicerContext[object, object]",
+    ) -> sync_service_pb2.EnsureOrganizationResponse:
+        check_ids(clerk_org_id=request.clerk_org_id)
+        token_issued_at = (
+            moment_of(request.token_issued_at, "token_issued_at") if request.HasField("token_issued_at") else None
+        )
+        ensured = await self._ensure.organization(request.clerk_org_id, token_issued_at)
+        return sync_service_pb2.EnsureOrganizationResponse(
+            organization=_organization(ensured.organization), outcome=_ensure_outcome("organization", ensured.created)
+        )
+
+    async def ApplyClerkEvent(  # noqa: N802
+        self,
+        request: sync_service_pb2.ApplyClerkEventRequest,
+        context: "grpc.aio.ServicerContext[object, object]",
+    ) -> sync_service_pb2.ApplyClerkEventResponse:
+        check_ids(svix_id=request.svix_id)
+        bind_contextvars(svix_id=request.svix_id)
+        if not request.HasField("attempted_at"):
+            raise InvalidFields({"attempted_at": "is missing; expected the time of the header svix-timestamp"})
+        if len(request.body) > MAX_BODY_BYTES:
+            raise InvalidFields({"body": f"is larger than {MAX_BODY_BYTES} bytes"})
+        attempted_at = moment_of(request.attempted_at, "attempted_at")
+        applied = await self._deliveries.apply(request.svix_id, request.body, attempted_at=attempted_at)
+        event_type = metrics.known_event_type(applied.event_type)
+        bind_contextvars(event_type=event_type, outcome=applied.outcome.value)
+        metrics.DELIVERIES.labels(event_type=event_type, outcome=applied.outcome.value).inc()
+        return sync_service_pb2.ApplyClerkEventResponse(outcome=DELIVERY_OUTCOMES[applied.outcome])
+
+
+def _ensure_outcome(kind: str, created: bool) -> sync_service_pb2.EnsureOutcome:
+    outcome = "created" if created else "existed"
+    bind_contextvars(outcome=outcome)
+    metrics.ENSURED.labels(kind=kind, outcome=outcome).inc()
+    return sync_service_pb2.ENSURE_OUTCOME_CREATED if created else sync_service_pb2.ENSURE_OUTCOME_EXISTED
+
+
+def _user_profile(row: UserProfileRow) -> resources_pb2.UserProfile:
+    return resources_pb2.UserProfile(
+        id=row.id,
+        clerk_user_id=row.clerk_user_id,
+        clerk_org_id=row.clerk_org_id,
+        role=row.role,
+        clerk_membership_id=row.clerk_membership_id,
+        create_time=timestamp_of(row.created_at),
+        update_time=timestamp_of(row.updated_at),
+    )
+
+
+def _organization(row: OrganizationRow) -> resources_pb2.Organization:
+    return resources_pb2.Organization(
+        id=row.id,
+        clerk_org_id=row.clerk_org_id,
+        name=row.name,
+        slug=row.slug,
+        image_url=row.image_url,
+        is_placeholder=row.is_placeholder,
+        create_time=timestamp_of(row.created_at),
+        update_time=timestamp_of(row.updated_at),
+    )

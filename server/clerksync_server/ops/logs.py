@@ -1,0 +1,63 @@
+"""Structured logs to standard error: one line a request, without personal data."""
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+
+import structlog
+
+from clerksync_server.settings import Settings
+
+
+def configure_logs(settings: Settings) -> None:
+    """Sends our own lines and those of the libraries through one renderer."""
+    console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, _without_messages_of_exceptions],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level.upper())
+    for chatty in ("alembic", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def stack_of(error: BaseException) -> list[str]:
+    """Where an error was raised: file, line and function. Its text is left out, for it may hold values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def _without_messages_of_exceptions(
+    logger: object, name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Libraries log tracebacks with the texts of exceptions, which may hold values: keep kind and place."""
+    info = event.pop("exc_info", None)
+    if isinstance(info, tuple) and isinstance(info[1], BaseException):
+        event["error"] = type(info[1]).__name__
+        event["stack"] = stack_of(info[1])
+    return event

@@ -1,0 +1,37 @@
+"""Every metric, declared once. Labels are closed sets: no ids, no values of requests."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from clerksync_server.clerk.events import EVENT_TYPES
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+DELIVERIES = Counter(
+    "clerksync_deliveries_total",
+    "Webhook deliveries that SyncService has committed, by the event's type and the outcome.",
+    ["event_type", "outcome"],
+)
+QUARANTINED = Gauge(
+    "clerksync_quarantined_deliveries", "Deliveries in quarantine, as the ledger tells. Anything above 0 needs a look."
+)
+ENSURED = Counter(
+    "clerksync_ensured_total", "Successful Ensure calls, by what was asked for and the outcome.", ["kind", "outcome"]
+)
+CALLS = Histogram(
+    "clerksync_grpc_call_seconds", "gRPC calls, by method and code.", ["method", "code"], buckets=_SECONDS
+)
+CALLS_IN_PROGRESS = Gauge("clerksync_grpc_calls_in_progress", "gRPC calls being answered now.")
+WEBHOOK_REQUESTS = Histogram(
+    "clerksync_webhook_request_seconds",
+    "Requests to the webhook front, by HTTP status and result (an outcome, or what was wrong).",
+    ["status", "result"],
+    buckets=_SECONDS,
+)
+DATABASE_UP = Gauge("clerksync_database_up", "Whether Postgres answers and its schema fits: 1 or 0.")
+
+
+def known_event_type(event_type: str | None) -> str:
+    """The type as a label: one of the nine, `other`, or `unreadable`."""
+    if event_type is None:
+        return "unreadable"
+    return event_type if event_type in EVENT_TYPES else "other"

@@ -1,0 +1,208 @@
+"""The settings: read from the environment, checked at the start, every problem told at once."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from clerksync_server.clerk.signature import SignatureVerifier
+
+
+class Address(NamedTuple):
+    """Where to listen. Port 0 takes any that is free."""
+
+    host: str
+    port: int
+
+    def reachable(self) -> "Address":
+        """Where a client on this machine finds it."""
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return Address(loopback.get(self.host, self.host), self.port)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("expected host:port, for example 127.0.0.1:8080 or [::1]:8080")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address needs brackets, for example [::1]:8080")
+    return Address(host or "0.0.0.0", int(port))  # noqa: S104  (":8080" asks for every interface)
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    scheme = urlsplit(value.get_secret_value()).scheme
+    if scheme not in ("postgres", "postgresql"):
+        raise ValueError("expected postgresql://user:password@host:5432/database")
+    return value
+
+
+def _split(value: Any) -> Any:
+    """Comma-separated, spaces around the commas allowed."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if value:
+        SignatureVerifier([secret.get_secret_value() for secret in value])
+    return value
+
+
+ListenAddress = Annotated[Address, NoDecode, BeforeValidator(_address)]
+WebhookSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(_secrets)]
+
+
+class Settings(BaseSettings):
+    """All settings. `docs/configuration.md` is checked against the descriptions."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, case_sensitive=True
+    )
+
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="Postgres, as `postgresql://user:password@host:5432/database`. A transaction pooler may stand in "
+        "front of it. `clerksync dev` starts an embedded one without it.",
+    )
+    webhook_secrets: WebhookSecrets = Field(
+        default=(),
+        validation_alias=AliasChoices("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"),
+        description="The signing secret of the endpoint in Clerk's dashboard, `whsec_…`. Several, separated by "
+        "commas, while one is being rotated: any may match. The front refuses to start without it.",
+    )
+    instance_id: str | None = Field(
+        default=None,
+        validation_alias="CLERK_INSTANCE_ID",
+        description="The Clerk instance, `ins_…`. When set, events that name another instance are ignored.",
+    )
+    grpc_listen: ListenAddress = Field(
+        default=Address("127.0.0.1", 50051),
+        validation_alias="CLERKSYNC_GRPC_LISTEN",
+        description="Where SyncService listens, as `host:port`.",
+    )
+    http_listen: ListenAddress = Field(
+        default=Address("127.0.0.1", 8080),
+        validation_alias="CLERKSYNC_HTTP_LISTEN",
+        description="Where the webhook front listens, as `host:port`.",
+    )
+    ops_listen: ListenAddress = Field(
+        default=Address("127.0.0.1", 9090),
+        validation_alias="CLERKSYNC_OPS_LISTEN",
+        description="Where `/livez`, `/readyz` and `/metrics` are served, as `host:port`.",
+    )
+    service_target: str = Field(
+        default="127.0.0.1:50051",
+        validation_alias="CLERKSYNC_SERVICE_TARGET",
+        description="Where the front and the operators' commands find SyncService: a gRPC target, for example "
+        "`dns:///clerksync:50051`. Default: where `CLERKSYNC_GRPC_LISTEN` says.",
+    )
+    database_pool_size: int = Field(
+        default=8,
+        ge=1,
+        le=100,
+        validation_alias="CLERKSYNC_DATABASE_POOL_SIZE",
+        description="The most connections that one SyncService opens to Postgres, 1 to 100.",
+    )
+    max_token_age_s: int = Field(
+        default=60,
+        ge=1,
+        le=315_360_000,
+        validation_alias="CLERKSYNC_MAX_TOKEN_AGE",
+        description="How long Clerk's session tokens live, in seconds. Raise it if a JWT template or your own code "
+        "makes them live longer: Ensure calls without `token_issued_at` count as that old.",
+    )
+    tombstone_retention_days: int = Field(
+        default=90,
+        ge=2,
+        le=3650,
+        validation_alias="CLERKSYNC_TOMBSTONE_RETENTION_DAYS",
+        description="How long removals are remembered, in days. Tokens older than that prove nothing to Ensure.",
+    )
+    shutdown_grace_s: float = Field(
+        default=10.0,
+        ge=0,
+        le=600,
+        validation_alias="CLERKSYNC_SHUTDOWN_GRACE",
+        description="How long work in progress may take to finish after SIGTERM, in seconds. `clerksync dev` takes "
+        "at most 3.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        validation_alias="CLERKSYNC_LOG_LEVEL",
+        description="The least severe log lines to write: `debug`, `info`, `warning` or `error`.",
+    )
+    log_format: Literal["json", "console"] | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_LOG_FORMAT",
+        description="`json` or `console`. Default: `console` on a terminal, `json` elsewhere.",
+    )
+    data_dir: Path = Field(
+        default=Path(".clerksync"),
+        validation_alias="CLERKSYNC_DATA_DIR",
+        description="Where `clerksync dev` keeps the embedded Postgres and the webhook secret it made.",
+    )
+
+    @property
+    def target(self) -> str:
+        """Where SyncService is: as set, or where this environment has it listen."""
+        if "service_target" in self.model_fields_set:
+            return self.service_target
+        return str(self.grpc_listen.reachable())
+
+    @property
+    def webhook_secret_texts(self) -> list[str]:
+        return [secret.get_secret_value() for secret in self.webhook_secrets]
+
+
+class InvalidSettings(Exception):
+    """The environment does not make settings. The text has a line for each problem, and no values."""
+
+
+def _variables(name: str) -> list[str]:
+    """The variables that a setting is read from, the first one first."""
+    alias = Settings.model_fields[name].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+
+
+ENVIRONMENT_NAMES: Mapping[str, str] = {name: _variables(name)[0] for name in Settings.model_fields}
+"""The variable of each setting."""
+
+
+def load_settings(*required: str, **overrides: Any) -> Settings:
+    """Reads the environment. `required` names settings that must be there for the command at hand.
+
+    `overrides` are by the name of the variable. Raises InvalidSettings with all problems at once.
+    """
+    problems = [
+        f"{ENVIRONMENT_NAMES[name]}: is not set, and this command needs it"
+        for name in required
+        if not any(os.environ.get(variable) or overrides.get(variable) for variable in _variables(name))
+    ]
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        problems += [
+            f"{detail['loc'][0]}: {detail['msg'].removeprefix('Value error, ')}"
+            for detail in error.errors(include_input=False, include_url=False)
+        ]
+    if problems:
+        raise InvalidSettings("\n".join(sorted(problems)))
+    return settings

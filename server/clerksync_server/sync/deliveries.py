@@ -1,0 +1,148 @@
+"""Applies webhook deliveries: each exactly once, its effect and its entry in the ledger in one transaction."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from clerksync_server.clerk.events import ClerkEvent, decode_event
+from clerksync_server.clerk.values import NotUnderstood
+from clerksync_server.clock import milliseconds_of, timestamp_of, utc_now
+from clerksync_server.database.connection import Database
+from clerksync_server.database.deliveries import (
+    DeliveryRow,
+    Judgement,
+    Outcome,
+    claim_delivery,
+    list_deliveries,
+    read_delivery,
+    settle_delivery,
+)
+from clerksync_server.database.facts import join_fact, locks_of, take_locks
+from clerksync_server.errors import DatabaseRefused, DeliveryNotFound
+from clerksync_server.rules.world import Effect
+
+if TYPE_CHECKING:
+    from clerksync_server.database.connection import Connection
+
+_OUTCOMES = {Effect.APPLIED: Outcome.APPLIED, Effect.STALE: Outcome.STALE}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a delivery; `event_type` is None if the body could not be read so far."""
+
+    outcome: Outcome
+    event_type: str | None
+
+
+class Deliveries:
+    """Takes deliveries whose signature has been verified."""
+
+    def __init__(
+        self, database: Database, *, instance_id: str | None = None, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        """With an `instance_id`, events that name another Clerk instance are ignored."""
+        self._database = database
+        self._instance_id = instance_id
+        self._now = now
+
+    async def apply(self, svix_id: str, body: bytes, *, attempted_at: datetime) -> Applied:
+        """Returns once the effect is committed. A repeat changes nothing, unless it ends a quarantine."""
+        received_at = self._now()
+
+        def enter(judgement: Judgement) -> "Callable[[Connection], Awaitable[Judgement | None]]":
+            async def work(connection: "Connection") -> Judgement | None:
+                claimed = await claim_delivery(
+                    connection,
+                    svix_id,
+                    attempted_at=attempted_at,
+                    received_at=received_at,
+                    body_sha256=hashlib.sha256(body).digest(),
+                    judgement=judgement,
+                )
+                return await self._settle(connection, svix_id, judgement, event) if claimed else None
+
+            return work
+
+        event, judgement = self._read(body, attempted_at)
+        try:
+            settled = await self._database.transaction(enter(judgement))
+        except DatabaseRefused as error:
+            # Sent again it would be refused again; kept, it can be redriven once what refuses it has been mended.
+            event, judgement = None, _quarantined(judgement, body, f"refused by the database: {error.detail}")
+            settled = await self._database.transaction(enter(judgement))
+        if settled is not None:
+            return Applied(settled.outcome, settled.event_type)
+        return await self._apply_again(svix_id, judgement.event_type)
+
+    async def redrive(self, svix_id: str) -> DeliveryRow:
+        """Tries a quarantined delivery again and returns it as it is afterwards; leaves any other as it is."""
+
+        async def work(connection: "Connection") -> DeliveryRow:
+            delivery = await read_delivery(connection, svix_id, lock=True)
+            if delivery is None:
+                raise DeliveryNotFound
+            if (body := delivery.judgement.body) is None:
+                return delivery
+            event, judgement = self._read(body, delivery.attempted_at)
+            judgement = await self._settle(connection, svix_id, judgement, event)
+            return replace(delivery, judgement=judgement)
+
+        try:
+            return await self._database.transaction(work)
+        except DatabaseRefused:
+            return await self.get(svix_id)
+
+    async def get(self, svix_id: str) -> DeliveryRow:
+        """Raises DeliveryNotFound."""
+        async with self._database.connection() as connection:
+            delivery = await read_delivery(connection, svix_id)
+        if delivery is None:
+            raise DeliveryNotFound
+        return delivery
+
+    async def list(
+        self, *, outcome: Outcome | None, after: tuple[datetime, str] | None, limit: int
+    ) -> "list[DeliveryRow]":
+        """The latest received first, without their bodies."""
+        async with self._database.connection() as connection:
+            return await list_deliveries(connection, outcome=outcome, after=after, limit=limit)
+
+    def _read(self, body: bytes, attempted_at: datetime) -> tuple[ClerkEvent | None, Judgement]:
+        try:
+            event = decode_event(body, attempted_at_ms=milliseconds_of(attempted_at), instance_id=self._instance_id)
+        except NotUnderstood as error:
+            return None, _quarantined(Judgement(Outcome.QUARANTINED), body, str(error))
+        return event, Judgement(
+            outcome=Outcome.APPLIED if event.ours else Outcome.IGNORED,
+            event_type=event.type,
+            event_at=None if event.event_at_ms is None else timestamp_of(event.event_at_ms),
+            clerk_user_id=event.clerk_user_id,
+            clerk_org_id=event.clerk_org_id,
+        )
+
+    async def _settle(
+        self, connection: "Connection", svix_id: str, judgement: Judgement, event: ClerkEvent | None
+    ) -> Judgement:
+        """Joins the event's facts; the last one, about its own subject, decides the outcome."""
+        if event is not None and event.ours:
+            await take_locks(connection, set().union(*map(locks_of, event.facts)))
+            effects = [await join_fact(connection, fact) for fact in event.facts]
+            judgement = replace(judgement, outcome=_OUTCOMES[effects[-1]])
+        await settle_delivery(connection, svix_id, judgement)
+        return judgement
+
+    async def _apply_again(self, svix_id: str, event_type: str | None) -> Applied:
+        """A repeat. What was quarantined may be understood by now: a resend from Clerk's dashboard redrives it."""
+        before = await self.get(svix_id)
+        if before.judgement.outcome is Outcome.QUARANTINED:
+            after = await self.redrive(svix_id)
+            if after.judgement.outcome is not Outcome.QUARANTINED:
+                return Applied(after.judgement.outcome, after.judgement.event_type)
+        return Applied(Outcome.DUPLICATE, event_type)
+
+
+def _quarantined(judgement: Judgement, body: bytes, reason: str) -> Judgement:
+    return replace(judgement, outcome=Outcome.QUARANTINED, body=body, quarantine_reason=reason)

@@ -1,0 +1,105 @@
+"""`POST /webhooks/clerk`: raw bytes, signature, one call. The body stays unparsed."""
+
+import time
+
+import grpc
+import grpc.aio
+import structlog
+from aiohttp import web
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from clerksync.v1 import resources_pb2, sync_service_pb2
+from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier
+from clerksync_server.ops import metrics
+from clerksync_server.ops.lifecycle import Lifecycle
+from clerksync_server.webhook_front.client import sync_service
+
+PATH = "/webhooks/clerk"
+MAX_BODY_BYTES = 1024 * 1024
+_DEADLINE_S = 10.0
+"""Svix gives up after 15 s."""
+_RETRY_AFTER_S = "5"
+_log = structlog.get_logger(__name__)
+
+_VERIFIER = web.AppKey("verifier", SignatureVerifier)
+_CHANNEL = web.AppKey("channel", grpc.aio.Channel)
+_LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
+
+_ANSWERS = {
+    resources_pb2.DELIVERY_OUTCOME_APPLIED: (200, "applied"),
+    resources_pb2.DELIVERY_OUTCOME_DUPLICATE: (200, "duplicate"),
+    resources_pb2.DELIVERY_OUTCOME_STALE: (200, "stale"),
+    resources_pb2.DELIVERY_OUTCOME_IGNORED: (200, "ignored"),
+    resources_pb2.DELIVERY_OUTCOME_QUARANTINED: (202, "quarantined"),
+}
+
+
+class _Refusal(Exception):
+    """An answer other than success. `result` is its label in logs and metrics."""
+
+    def __init__(self, status: int, result: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.result = result
+
+
+def front_app(verifier: SignatureVerifier, channel: grpc.aio.Channel, lifecycle: Lifecycle) -> web.Application:
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app[_VERIFIER] = verifier
+    app[_CHANNEL] = channel
+    app[_LIFECYCLE] = lifecycle
+    app.router.add_post(PATH, _receive)
+    return app
+
+
+async def _receive(request: web.Request) -> web.Response:
+    started = time.perf_counter()
+    svix_id = None
+    try:
+        if request.app[_LIFECYCLE].draining:
+            raise _Refusal(503, "stopping", "this replica is stopping; send it again")
+        body = await _read_body(request)
+        try:
+            delivery = request.app[_VERIFIER].verify(body, request.headers)
+        except InvalidSignature as error:
+            raise _Refusal(400, "invalid_signature", str(error)) from None
+        svix_id = delivery.svix_id
+        status, result = await _apply(request.app[_CHANNEL], delivery.svix_id, delivery.attempted_at_s, body)
+        response = web.json_response({"outcome": result}, status=status)
+    except _Refusal as refusal:
+        status, result = refusal.status, refusal.result
+        response = web.json_response({"error": {"code": result, "message": str(refusal)}}, status=status)
+        if status == 503:
+            response.headers["Retry-After"] = _RETRY_AFTER_S
+    duration_s = time.perf_counter() - started
+    metrics.WEBHOOK_REQUESTS.labels(status=str(status), result=result).observe(duration_s)
+    log = _log.info if status < 500 else _log.warning
+    log("delivery", svix_id=svix_id, status=status, result=result, duration_ms=round(duration_s * 1000, 2))
+    return response
+
+
+async def _read_body(request: web.Request) -> bytes:
+    try:
+        if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
+            # Before a byte of it is read.
+            raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES)
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise _Refusal(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes") from None
+    except web.RequestPayloadError:
+        raise _Refusal(400, "unreadable", "the body could not be read to its end") from None
+
+
+async def _apply(channel: grpc.aio.Channel, svix_id: str, attempted_at_s: int, body: bytes) -> tuple[int, str]:
+    """Returns after the commit. Anything but an answer makes the sender try again: an unknown fate is no success."""
+    request = sync_service_pb2.ApplyClerkEventRequest(
+        svix_id=svix_id, attempted_at=Timestamp(seconds=attempted_at_s), body=body
+    )
+    try:
+        response = await sync_service(channel).ApplyClerkEvent(
+            request, timeout=_DEADLINE_S, metadata=(("x-request-id", svix_id),)
+        )
+    except grpc.aio.AioRpcError as error:
+        _log.warning("SyncService did not apply the delivery", svix_id=svix_id, code=error.code().name)
+        raise _Refusal(503, "unavailable", "the delivery cannot be taken now; send it again") from None
+    return _ANSWERS.get(response.outcome, (200, "applied"))
