@@ -83,6 +83,7 @@ select
     c.conname::text as constraint_name,
     i.indisprimary as is_primary,
     i.indisunique or i.indisexclusion as is_unique,
+    i.indpred is not null as has_condition,
     i.indisvalid and i.indimmediate and not i.indisexclusion and i.indpred is null as is_complete,
     keys.columns,
     touched.columns as touches,
@@ -119,7 +120,7 @@ cross join lateral (
 ) as touched (columns)
 where t.relnamespace = 'public'::regnamespace and t.relkind = 'r' and t.relname in ('organization', 'user_profile');
 
--- Refuses what cannot be adopted, as told by the catalogue.
+-- Refuses what cannot be adopted, as told by the catalog: everything at once.
 do $check_shape$
 declare
     problem text;
@@ -248,7 +249,8 @@ begin
         join pg_class as x on x.relname = w.index_name and x.relnamespace = 'public'::regnamespace
         where not exists (
             select from clerksync.earlier_index as i
-            where i.indexrelid = x.oid and i.table_name = w.table_name and i.columns = w.columns and i.is_unique = w.is_unique
+            where i.indexrelid = x.oid and i.table_name = w.table_name and i.columns = w.columns
+                and i.is_unique = w.is_unique and not i.has_condition
         )
     loop
         number := number + 1;

@@ -1,5 +1,5 @@
--- The two tables that applications read, and the service's own schema beside them.
--- Every statement tolerates what 0001 found and kept of an earlier set-up.
+-- The two tables that applications read, and the service's own tables beside them. Every statement about the two
+-- tolerates what 0002 has kept of an earlier set-up. The schema clerksync is there: the versions are kept in it.
 
 create table if not exists public.organization (
     id uuid not null default gen_random_uuid(),
@@ -7,6 +7,10 @@ create table if not exists public.organization (
     name text not null,
     constraint organization_pkey primary key (id)
 );
+
+-- Only an earlier table may have done without; each of its rows gets an id of its own.
+-- squawk-ignore adding-field-with-default
+alter table public.organization add column if not exists id uuid not null default gen_random_uuid();
 
 alter table public.organization
     add column if not exists slug text,
@@ -27,6 +31,10 @@ create table if not exists public.user_profile (
     constraint user_profile_pkey primary key (id)
 );
 
+-- Only an earlier table may have done without; each of its rows gets an id of its own.
+-- squawk-ignore adding-field-with-default
+alter table public.user_profile add column if not exists id uuid not null default gen_random_uuid();
+
 alter table public.user_profile
     add column if not exists role text,
     -- Null while the profile is provisional: made by Ensure, not yet confirmed by a membership of Clerk.
@@ -39,13 +47,86 @@ alter table public.user_profile
     add column if not exists created_at timestamptz not null default now(),
     add column if not exists updated_at timestamptz not null default now();
 
--- constraints and indexes (see 0001 for what an adopted table may already have)
--- organization_clerk_org_id_key       unique (clerk_org_id)
--- user_profile_clerk_user_id_clerk_org_id_key   unique (clerk_user_id, clerk_org_id)
--- user_profile_clerk_org_id_fkey      foreign key (clerk_org_id) references organization (clerk_org_id) on delete cascade
--- user_profile_clerk_user_id_idx, user_profile_clerk_org_id_idx
+-- Profiles of an earlier set-up whose organization is missing get a placeholder, with what organization_cache knows of it.
+do $insert_placeholders$
+declare
+    cache_key text;
+    cache text := 'select null::text as clerk_org_id, null::text as name, null::text as slug, null::text as image_url where false';
+begin
+    if not exists (
+        select from public.user_profile as p
+        where p.clerk_org_id is not null
+            and not exists (select from public.organization as o where o.clerk_org_id = p.clerk_org_id)
+    ) then
+        return;
+    end if;
 
-create schema if not exists clerksync;
+    select k.name into cache_key
+    from unnest(array['clerk_org_id', 'clerk_organization_id', 'organization_id', 'org_id', 'id']) with ordinality as k
+        (name, preference)
+    join pg_attribute as a on a.attname = k.name and not a.attisdropped
+    where a.attrelid = to_regclass('public.organization_cache')
+    order by k.preference
+    limit 1;
+    if cache_key is not null then
+        select format(
+            'select distinct on (%1$I::text) %1$I::text as clerk_org_id, %2$s from public.organization_cache',
+            cache_key, string_agg(
+                case when a.attname is null then 'null::text' else quote_ident(a.attname) || '::text' end
+                    || ' as ' || k.name, ', '
+            )
+        )
+        into cache
+        from unnest(array['name', 'slug', 'image_url']) as k (name)
+        left join pg_attribute as a
+            on a.attname = k.name and not a.attisdropped and a.attrelid = to_regclass('public.organization_cache');
+    end if;
+
+    -- To the application these are new organizations: its triggers run, on the search path they were written for.
+    set local search_path to default;
+    execute format(
+        'insert into public.organization (clerk_org_id, name, slug, image_url, is_placeholder) '
+        'select p.clerk_org_id, coalesce(nullif(c.name, %1$L), p.clerk_org_id), c.slug, c.image_url, true '
+        'from (select distinct clerk_org_id from public.user_profile where clerk_org_id is not null) as p '
+        'left join (%2$s) as c using (clerk_org_id) '
+        'where not exists (select from public.organization as o where o.clerk_org_id = p.clerk_org_id)',
+        '', cache
+    );
+    set local search_path = pg_catalog, pg_temp;
+end
+$insert_placeholders$;
+
+-- Code tells violations apart by these names.
+do $add_constraints$
+begin
+    if not exists (select from pg_constraint where conrelid = 'public.organization'::regclass and contype = 'p') then
+        alter table public.organization add constraint organization_pkey primary key (id);
+    end if;
+    if not exists (select from pg_constraint where conname = 'organization_clerk_org_id_key' and conrelid = 'public.organization'::regclass) then
+        alter table public.organization add constraint organization_clerk_org_id_key unique (clerk_org_id);
+    end if;
+    if not exists (select from pg_constraint where conrelid = 'public.user_profile'::regclass and contype = 'p') then
+        alter table public.user_profile add constraint user_profile_pkey primary key (id);
+    end if;
+    if not exists (
+        select from pg_constraint
+        where conname = 'user_profile_clerk_user_id_clerk_org_id_key' and conrelid = 'public.user_profile'::regclass
+    ) then
+        alter table public.user_profile
+            add constraint user_profile_clerk_user_id_clerk_org_id_key unique (clerk_user_id, clerk_org_id);
+    end if;
+    if not exists (
+        select from pg_constraint where conname = 'user_profile_clerk_org_id_fkey' and conrelid = 'public.user_profile'::regclass
+    ) then
+        alter table public.user_profile
+            add constraint user_profile_clerk_org_id_fkey
+            foreign key (clerk_org_id) references public.organization (clerk_org_id) on delete cascade;
+    end if;
+end
+$add_constraints$;
+
+create index if not exists user_profile_clerk_user_id_idx on public.user_profile (clerk_user_id);
+create index if not exists user_profile_clerk_org_id_idx on public.user_profile (clerk_org_id);
 
 -- A pair (user, organization) of which at least one membership is known to have ended.
 create table clerksync.membership_tombstone (
@@ -96,3 +177,8 @@ create table clerksync.webhook_delivery (
 
 create index webhook_delivery_received_at_idx on clerksync.webhook_delivery (received_at);
 create index webhook_delivery_quarantined_idx on clerksync.webhook_delivery (received_at) where outcome = 'quarantined';
+-- The last deliveries about a user or an organization.
+create index webhook_delivery_clerk_user_id_idx on clerksync.webhook_delivery (clerk_user_id, received_at)
+where clerk_user_id is not null;
+create index webhook_delivery_clerk_org_id_idx on clerksync.webhook_delivery (clerk_org_id, received_at)
+where clerk_org_id is not null;

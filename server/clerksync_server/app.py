@@ -51,9 +51,9 @@ class SyncServiceProcess:
         self._watch = asyncio.create_task(self._monitor.run(), name="database monitor")
         return address
 
-    async def stop(self, grace_s: float) -> None:
+    async def stop(self) -> None:
         await self._tell_health()
-        await self._server.stop(grace_s)
+        await self._server.stop(self._settings.shutdown_grace_s)
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -67,14 +67,18 @@ class SyncServiceProcess:
 class HttpProcess:
     """An aiohttp application that listens."""
 
-    def __init__(self, app: web.Application, address: Address) -> None:
+    def __init__(self, app: web.Application, address: Address, *, grace_s: float = 0) -> None:
+        """`grace_s` is what requests in progress are given to finish when it stops."""
         self._app = app
         self._address = address
+        self._grace_s = grace_s
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> Address:
         # Signatures are made over the bytes as sent, so a compressed body stays as it is.
-        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, auto_decompress=False)
+        self._runner = web.AppRunner(
+            self._app, access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=self._grace_s
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._address.host, self._address.port)
         try:
@@ -84,9 +88,8 @@ class HttpProcess:
             raise CannotListen(f"{self._address} cannot be listened on: {error.strerror}") from None
         return Address(self._address.host, self._runner.addresses[0][1])
 
-    async def stop(self, grace_s: float) -> None:
+    async def stop(self) -> None:
         if self._runner is not None:
-            self._runner.shutdown_timeout = grace_s
             await self._runner.cleanup()
 
 
@@ -111,7 +114,7 @@ class Application:
         try:
             await self._start()
         except BaseException:
-            await self.stop(0)
+            await self.stop()
             raise
 
     async def _start(self) -> None:
@@ -125,7 +128,11 @@ class Application:
             channel = connect(target)
             self._closing.push_async_callback(channel.close, None)
             verifier = SignatureVerifier(self._settings.webhook_secret_texts)
-            self._http = HttpProcess(front_app(verifier, channel, self._lifecycle), self._settings.http_listen)
+            self._http = HttpProcess(
+                front_app(verifier, channel, self._lifecycle),
+                self._settings.http_listen,
+                grace_s=self._settings.shutdown_grace_s,
+            )
             self.http_address = await self._http.start()
         _log.info(
             "listening",
@@ -134,16 +141,15 @@ class Application:
             ops=str(self.ops_address),
         )
 
-    async def stop(self, grace_s: float | None = None) -> None:
+    async def stop(self) -> None:
         """Takes no new work, lets what is in progress finish, and closes from the outside in."""
-        grace_s = self._settings.shutdown_grace_s if grace_s is None else grace_s
         self._lifecycle.draining = True
         if self._http is not None:
-            await self._http.stop(grace_s)
+            await self._http.stop()
         await self._closing.aclose()
         if self._service is not None:
-            await self._service.stop(grace_s)
-        await self._ops.stop(0)
+            await self._service.stop()
+        await self._ops.stop()
 
     async def wait_for_signal(self) -> None:
         """Returns on SIGTERM or SIGINT. A second signal ends the process at once."""

@@ -116,6 +116,16 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
+def proc(server: EmbeddedPostgres, entry: str = "") -> Path:
+    """What the kernel says about the server's main process."""
+    return Path(f"/proc/{server.pid}", entry)
+
+
+def unfinished_in(folder: Path) -> list[Path]:
+    """The clusters in the making, once initdb is at work in them."""
+    return [path.parent for path in folder.glob("unfinished-*/PG_VERSION")]
+
+
 def wait_until(condition: Callable[[], object], within_s: float) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
@@ -185,7 +195,7 @@ async def test_a_wrong_password_is_refused(folder: Path) -> None:
 def test_only_the_loopback_interface_is_listened_on(folder: Path) -> None:
     """The server has one listening socket, on 127.0.0.1, and no socket file."""
     with EmbeddedPostgres(folder) as server:
-        sockets = {str(entry.readlink()) for entry in Path(f"/proc/{server.pid}/fd").iterdir()}
+        sockets = {str(entry.readlink()) for entry in proc(server, "fd").iterdir()}
         listening = []
         for table in ("tcp", "tcp6", "unix"):
             for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -203,7 +213,7 @@ async def test_the_callers_environment_does_not_reach_the_server(folder: Path, m
         monkeypatch.setenv(name, "/nonsense")
     monkeypatch.setenv("CLERK_WEBHOOK_SECRET", "whsec_sesame")
     with EmbeddedPostgres(folder) as server:
-        environment = Path(f"/proc/{server.pid}/environ").read_bytes().decode().split("\0")
+        environment = proc(server, "environ").read_bytes().decode().split("\0")
         names = {entry.partition("=")[0] for entry in environment if entry}
         assert names <= {"PATH", "LD_LIBRARY_PATH", "HOME", "LC_ALL", "TZ"}
         assert f"HOME={folder}" in environment
@@ -266,7 +276,7 @@ async def test_a_server_without_its_parent_is_ended_first(
     """A server that outlived its supervisor (systems without a death signal) is shut down and replaced."""
     with EmbeddedPostgres(folder) as server:
         await fetch(server.dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
-        program = str(Path(f"/proc/{server.pid}/exe").readlink())
+        program = str(proc(server, "exe").readlink())
     owner = (folder / "cluster").stat()
     port = (folder / "port").read_text()
     command = [program, "-D", str(folder / "cluster"), "-p", port, "-c", "unix_socket_directories="]
@@ -301,12 +311,13 @@ async def test_a_half_made_cluster_is_cleaned_up(
 ) -> None:
     """When the first start is killed in the middle of initdb, the next one begins anew and leaves no remains."""
     parent = spawn_parent(folder)
-    wait_until(lambda: any(folder.glob("unfinished-*/PG_VERSION")), within_s=10)
+    wait_until(lambda: unfinished_in(folder), within_s=10)
+    [unfinished] = unfinished_in(folder)
     parent.kill()
     assert not (folder / "cluster").exists()
     with EmbeddedPostgres(folder) as server:
         assert await fetch(server.dsn, "SELECT 1") == 1
-        assert not list(folder.glob("unfinished-*"))
+        assert not unfinished.exists()
 
 
 def test_the_second_holder_is_told_who_is_first(
@@ -403,12 +414,13 @@ def test_a_cluster_of_another_version_is_refused(folder: Path) -> None:
 @root_only
 async def test_root_becomes_nobody_and_opens_no_folder(folder: Path) -> None:
     """Started by root, the server is nobody's, and the folders that were there keep their permissions."""
-    (folder / "parent").mkdir(mode=0o751)
+    (folder / "parent").mkdir()
+    (folder / "parent").chmod(0o751)
     with EmbeddedPostgres(folder / "parent" / "data") as server:
         nobody = pwd.getpwnam("nobody").pw_uid
-        assert Path(f"/proc/{server.pid}").stat().st_uid == nobody
+        assert proc(server).stat().st_uid == nobody
         assert (folder / "parent" / "data" / "cluster").stat().st_uid == nobody
-        status = Path(f"/proc/{server.pid}/status").read_text()
+        status = proc(server, "status").read_text()
         assert re.search(r"^Groups:\s*$", status, re.MULTILINE)
     assert stat.S_IMODE((folder / "parent").stat().st_mode) == 0o751
 
@@ -429,7 +441,7 @@ async def test_root_falls_back_when_nobody_cannot_reach_the_folder(folder: Path)
     try:
         with structlog.testing.capture_logs() as logs:
             dsn = server.start()
-        program = Path(f"/proc/{server.pid}/exe").readlink()
+        program = proc(server, "exe").readlink()
         assert server.folder == fallback_folder(str(closed / "data"))
         assert any(line.get("used") == str(server.folder) for line in logs)
         assert not program.is_relative_to(closed)
@@ -439,7 +451,7 @@ async def test_root_falls_back_when_nobody_cannot_reach_the_folder(folder: Path)
         server.stop()
         with EmbeddedPostgres(closed / "data", binaries=unreachable) as again:
             assert await fetch(again.dsn, "SELECT answer FROM kept") == 42
-            assert Path(f"/proc/{again.pid}/exe").readlink() == program
+            assert proc(again, "exe").readlink() == program
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     finally:
         server.stop()
@@ -509,7 +521,7 @@ async def test_an_ordinary_user_needs_no_rights(folder: Path, spawn: Callable[..
     assert user.wait(5) == 0
     # Root comes later to the same data, and runs the server as the user whose data it is.
     with EmbeddedPostgres(home / "data") as server:
-        assert Path(f"/proc/{server.pid}").stat().st_uid == account.uid
+        assert proc(server).stat().st_uid == account.uid
     assert (home / "data" / "password").stat().st_uid == account.uid
 
 

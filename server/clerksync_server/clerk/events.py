@@ -145,7 +145,10 @@ def _decode_data(envelope: Envelope, shape: type[_Shape]) -> _Shape:
     try:
         return msgspec.json.decode(envelope.data, type=shape)
     except msgspec.ValidationError as error:
-        raise NotUnderstood(str(error).replace("`$", "`data")) from None
+        reason = str(error)
+        # The library names no place for what is wrong at the top.
+        reason = reason.replace("`$", "`data") if "`$" in reason else f"{reason} - at `data`"
+        raise NotUnderstood(reason) from None
 
 
 def _times(envelope: Envelope, updated_at: Time, created_at: Time, attempted_at_ms: int) -> _Times:

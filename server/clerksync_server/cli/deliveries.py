@@ -13,6 +13,8 @@ from rich.table import Table
 
 from clerksync.v1 import delivery_service_pb2, delivery_service_pb2_grpc, resources_pb2
 from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.database.deliveries import Outcome
+from clerksync_server.grpc_api.sync_servicer import DELIVERY_OUTCOMES
 from clerksync_server.settings import load_settings
 from clerksync_server.webhook_front.client import connect
 
@@ -44,7 +46,7 @@ def list_(
     """List deliveries, the latest received first."""
     request = delivery_service_pb2.ListDeliveriesRequest(page_size=limit)
     if outcome is not None:
-        request.outcome = resources_pb2.DeliveryOutcome.Value(_PREFIX + outcome.name)
+        request.outcome = DELIVERY_OUTCOMES[Outcome(outcome.value)]
     response = _ask(lambda stub: stub.ListDeliveries(request, timeout=_TIMEOUT_S))
     table = Table(box=None)
     for column in ("received", "svix-id", "type", "outcome", "reason"):
@@ -88,8 +90,7 @@ def redrive(
     ids = [svix_id] if svix_id is not None else _quarantined_ids()
     stuck = 0
     for quarantined_id in ids:
-        request = delivery_service_pb2.RedriveDeliveryRequest(svix_id=quarantined_id)
-        response = _ask(lambda stub, request=request: stub.RedriveDelivery(request, timeout=_TIMEOUT_S))
+        response = _redrive(quarantined_id)
         reason = response.delivery.quarantine_reason
         typer.echo(f"{quarantined_id}: {_outcome(response.delivery)}{f' ({reason})' if reason else ''}")
         stuck += response.delivery.outcome == resources_pb2.DELIVERY_OUTCOME_QUARANTINED
@@ -97,6 +98,11 @@ def redrive(
         typer.echo("nothing is quarantined")
     if stuck:
         raise typer.Exit(1)
+
+
+def _redrive(svix_id: str) -> delivery_service_pb2.RedriveDeliveryResponse:
+    request = delivery_service_pb2.RedriveDeliveryRequest(svix_id=svix_id)
+    return _ask(lambda stub: stub.RedriveDelivery(request, timeout=_TIMEOUT_S))
 
 
 def _quarantined_ids() -> list[str]:

@@ -38,7 +38,7 @@ def dev(
 ) -> None:
     """Start everything on an embedded Postgres, play a sample story, and serve until Ctrl-C.
 
-    With DATABASE_URL set, that Postgres is migrated and used instead. Without a webhook secret, one is made and printed.
+    With DATABASE_URL set, that Postgres is migrated and used instead. Without a webhook secret, one is made and shown.
     """
     if stop_with_parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -85,7 +85,7 @@ async def _run(settings: Settings, *, play_story: bool) -> None:
         await application.stop()
 
 
-def _print_hints(
+def _print_hints(  # noqa: PLR0917
     console: Console, settings: Settings, application: Application, story: Story, url: str, target: str
 ) -> None:
     """Lines to paste into a second terminal."""

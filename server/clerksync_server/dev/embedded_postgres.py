@@ -6,11 +6,9 @@ It must not outlive the process that started it, however that ends, and must not
 import atexit
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -35,8 +33,8 @@ from .postgres_binaries import (
     copied_binaries,
     fallback_folder,
     find_binaries,
-    initialize_cluster,
     launch,
+    make_cluster,
     private_folder,
     server_folder,
     tail,
@@ -55,10 +53,9 @@ _POLL_S = 0.01
 _MAX_LOG_BYTES = 4 * 1024 * 1024
 _RESERVED_SETTINGS = {"listen_addresses", "port", "unix_socket_directories"}
 
-# What the folder holds: the cluster, its unfinished forerunners, and small files beside them.
+# What the folder holds: the cluster and small files beside it.
 _CLUSTER = "cluster"
-_UNFINISHED = "unfinished-"
-_PASSWORD = "password"
+_PASSWORD = "password"  # noqa: S105 a file's name
 _PORT = "port"
 _LOG = "server.log"
 _LOCK = "lock"
@@ -116,14 +113,13 @@ class EmbeddedPostgres:
         self._started_by = os.getpid()
         try:
             self._dsn = self._start()
-        except OSError as error:
+        except BaseException as error:
             self.stop()
-            raise EmbeddedPostgresError(
-                f"The embedded Postgres in {self.folder} could not be started: {error}. "
-                "Does the folder belong to another user, or is the disk full?"
-            ) from error
-        except BaseException:
-            self.stop()
+            if isinstance(error, OSError):
+                raise EmbeddedPostgresError(
+                    f"The embedded Postgres in {self.folder} could not be started: {error}. "
+                    "Does the folder belong to another user, or is the disk full?"
+                ) from error
             raise
         atexit.register(self.stop)
         seconds = round(time.monotonic() - began, 2)
@@ -178,18 +174,16 @@ class EmbeddedPostgres:
             binaries = copied_binaries(binaries)
         self._lock = InstanceLock(self.folder / _LOCK)
         self._lock.acquire(self._lock_wait_s, account)
-        cluster = self.folder / _CLUSTER
-        for unfinished in self.folder.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        cluster, password_file = self.folder / _CLUSTER, self.folder / _PASSWORD
         if cluster.exists():
             self._check_cluster(major)
             end_leftover_servers(cluster)
         else:
-            self._create_cluster(binaries, major, account)
-        password = (self.folder / _PASSWORD).read_text().strip()
+            write_private(password_file, secrets.token_urlsafe(24), account)
+            make_cluster(cluster, binaries, major, account, owner=_NAME, password_file=password_file)
         port = self._launch(binaries, account)
         write_private(self.folder / _PORT, str(port), account)
-        return _dsn(password, port)
+        return _dsn(password_file.read_text().strip(), port)
 
     def _check_cluster(self, major: int) -> None:
         cluster = self.folder / _CLUSTER
@@ -201,18 +195,6 @@ class EmbeddedPostgres:
             )
         if not (self.folder / _PASSWORD).exists():
             raise EmbeddedPostgresError(f"{self.folder / _PASSWORD} is missing: put it back, {afresh}.")
-
-    def _create_cluster(self, binaries: Path, major: int, account: Account | None) -> None:
-        """Makes the cluster and the database aside and renames them, so that a half-made cluster is never started."""
-        write_private(self.folder / _PASSWORD, secrets.token_urlsafe(24), account)
-        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
-        try:
-            initialize_cluster(unfinished, binaries, major, account, owner=_NAME, password_file=self.folder / _PASSWORD)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-        unfinished.rename(self.folder / _CLUSTER)
-        log.info("made the embedded Postgres' cluster", folder=str(self.folder), version=major)
 
     def _launch(self, binaries: Path, account: Account | None) -> int:
         """Starts the server, again while what is in its way goes by itself, and returns its port."""

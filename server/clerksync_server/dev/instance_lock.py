@@ -103,8 +103,9 @@ def server_processes(cluster: Path) -> list[int]:
     noted = PostmasterFile.read(cluster)
     if noted is None:
         return []
-    answer = subprocess.run(["ps", "-o", "command=", "-p", str(noted.pid)], capture_output=True, text=True)
-    return [noted.pid] if "postgres" in answer.stdout and str(cluster) in answer.stdout else []
+    command = ["ps", "-o", "command=", "-p", str(noted.pid)]
+    found = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    return [noted.pid] if "postgres" in found and str(cluster) in found else []
 
 
 def _works_in(cluster: Path, pid: int) -> bool:

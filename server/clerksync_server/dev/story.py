@@ -1,4 +1,4 @@
-"""A short story that `clerksync dev` plays through the real front: what arrives, what it is answered, what it leaves."""
+"""A short story that `clerksync dev` plays through the real front, and prints with its answers and rows."""
 
 import asyncio
 import json

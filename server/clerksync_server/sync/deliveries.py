@@ -87,8 +87,8 @@ class Deliveries:
             if (body := delivery.judgement.body) is None:
                 return delivery
             event, judgement = self._read(body, delivery.attempted_at)
-            judgement = await self._settle(connection, svix_id, judgement, event)
-            return replace(delivery, judgement=judgement)
+            await self._settle(connection, svix_id, judgement, event)
+            return await read_delivery(connection, svix_id) or delivery
 
         try:
             return await self._database.transaction(work)

@@ -1,0 +1,1 @@
+"""Postgres: the connections, the queries, and the migrations of the schema."""
