@@ -44,10 +44,14 @@ declare
     statement text;
 begin
     foreach statement in array array(
+        -- Clerk's columns have no defaults: what is not known yet is null. A default time would be converted wrongly.
+        select format('alter table public.%I alter column %I drop default', e.table_name, e.column_name)
+        from clerksync.earlier_column as e
+        where e.kind in ('key', 'text') or e.kind = 'time' and e.differs
+        union all
         select format('alter table public.%I %s', e.table_name, string_agg(
             format(
-                'alter column %1$I drop default, alter column %1$I type %2$s using %1$I::%3$s',
-                e.column_name, e.wanted_type,
+                'alter column %1$I type %2$s using %1$I::%3$s', e.column_name, e.wanted_type,
                 case e.kind when 'time' then 'timestamp at time zone ''UTC''' else e.wanted_type end
             ),
             ', '
@@ -98,7 +102,7 @@ begin
         into assignments, condition
         from clerksync.earlier_column as e
         join (
-            values ('json', $${}$$::text), ('time', 'now()'), ('text', $$clerk_org_id, ''$$)
+            values ('json', $$'{}'$$::text), ('time', 'now()'), ('text', $$clerk_org_id, ''$$)
         ) as stand_in (kind, expression) using (kind)
         where e.table_name = earlier and (e.kind <> 'text' or e.column_name = 'name');
         if earlier = 'organization' then
@@ -142,7 +146,7 @@ declare
     has_null boolean;
 begin
     for target in
-        select table_name, column_name, kind from clerksync.earlier_column
+        select table_name, column_name, kind, fills_itself from clerksync.earlier_column
         where kind in ('id', 'key', 'json', 'time') or column_name = 'name'
     loop
         execute format(
@@ -154,7 +158,7 @@ begin
             continue;
         end if;
         execute format('alter table public.%I alter column %I set not null', target.table_name, target.column_name);
-        if target.kind in ('json', 'time') then
+        if target.kind = 'time' or target.kind = 'json' and not target.fills_itself then
             execute format(
                 'alter table public.%I alter column %I set default %s', target.table_name, target.column_name,
                 case target.kind when 'json' then '''{}''' else 'now()' end

