@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from stack import WEBHOOK_SECRET, Stack
 
 from clerksync_server.app import Application
 from clerksync_server.database.migrate import migrate
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgres
 from clerksync_server.settings import load_settings
-from stack import WEBHOOK_SECRET, Stack
 
 TEMPLATE = "clerksync_template"
 
@@ -113,8 +113,7 @@ async def start_stack(database_url: str) -> AsyncIterator[Callable[..., Any]]:
             application = Application(settings, service=True, front=True)
             await application.start()
             stop.push_async_callback(application.stop)
-            stack = await stop.enter_async_context(Stack(application, settings))
-            return stack
+            return await stop.enter_async_context(Stack(application, settings))
 
         yield start
 

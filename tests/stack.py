@@ -11,11 +11,11 @@ from typing import Any, Self
 import aiohttp
 import asyncpg
 import grpc.aio
-from clerksync.v1 import delivery_service_pb2_grpc, sync_service_pb2, sync_service_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from clerksync.v1 import delivery_service_pb2_grpc, sync_service_pb2, sync_service_pb2_grpc
 from clerksync_server.app import Application
 from clerksync_server.dev.sender import signed_headers
 from clerksync_server.settings import Settings
@@ -73,7 +73,7 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.http.close()
-        await self.channel.close()
+        await self.channel.close(None)
 
     async def post(
         self,

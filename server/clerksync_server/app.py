@@ -150,6 +150,7 @@ class Application:
         if self._service is not None:
             await self._service.stop()
         await self._ops.stop()
+        _log.info("stopped")
 
     async def wait_for_signal(self) -> None:
         """Returns on SIGTERM or SIGINT. A second signal ends the process at once."""
@@ -173,4 +174,3 @@ async def serve(settings: Settings, *, service: bool = False, front: bool = Fals
         await application.wait_for_signal()
     finally:
         await application.stop()
-    _log.info("stopped")

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-import pytest
-
 import bodies
+import pytest
+from stack import now_ms
+
 from clerksync_server.clerk.events import decode_event
 from clerksync_server.clock import timestamp_of, utc_now
 from clerksync_server.database.connection import Database
@@ -19,7 +20,6 @@ from clerksync_server.rules.evidence import LEEWAY_MS, EvidencePolicy, Verdict
 from clerksync_server.rules.world import Effect, World
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
-from stack import now_ms
 
 SEEDS = range(40)
 STEPS = 60
@@ -94,7 +94,7 @@ class Both:
         return [tuple(record) for record in await self.connection.fetch(query)]
 
     def expected_organizations(self) -> list[tuple[Any, ...]]:
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for org, register in sorted(self.world.organizations.items()):
             if not register.exists:
                 continue
@@ -106,7 +106,7 @@ class Both:
         return rows
 
     def expected_profiles(self) -> list[tuple[Any, ...]]:
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for user, org in sorted(self.world.pairs.keys() | self.world.evidence.keys()):
             if (profile := self.world.profile((user, org))) is None:
                 continue
@@ -178,7 +178,9 @@ class Steps:
             snapshot = self.organization(org, self.moment())
             await both.deliver(bodies.envelope(pick(["organization.created", "organization.updated"]), snapshot, at))
         elif kind == "ensure":
-            await both.ensure_profile(user, org, pick([None, self.moment(), both.now_ms - 10**9 - 1]))
+            await both.ensure_profile(
+                user, org, pick([None, self.moment(), both.now_ms - 10**9 - 1, both.now_ms - 10**9])
+            )
         elif kind == "ensure_organization":
             await both.ensure_organization(org, pick([None, self.moment()]))
         elif kind == "user":
@@ -192,7 +194,7 @@ class Steps:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_same_steps_same_rows(database: Database, connection, seed: int) -> None:
+async def test_same_steps_same_rows(database: Database, connection: Any, seed: int) -> None:
     """Any sequence of deliveries and Ensure calls leaves the same rows and gets the same answers by both rules."""
     begin_ms = now_ms() - 1_000
     both = Both(database, connection, begin_ms + LEEWAY_MS)

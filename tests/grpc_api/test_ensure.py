@@ -1,19 +1,20 @@
 """EnsureUserProfile and EnsureOrganization: make what is missing, and nothing else."""
 
 import asyncio
-
-import grpc
-import pytest
-from clerksync.v1 import sync_service_pb2
+from typing import Any
 
 import bodies
+import grpc
+import pytest
 from stack import Stack, error_info, now_ms
+
+from clerksync.v1 import sync_service_pb2
 
 ADA, ORG = "user_ada", "org_1"
 CREATED, EXISTED = sync_service_pb2.ENSURE_OUTCOME_CREATED, sync_service_pb2.ENSURE_OUTCOME_EXISTED
 
 
-async def refusal(call) -> tuple[grpc.StatusCode, str]:
+async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value.code(), error_info(caught.value).reason
@@ -21,7 +22,12 @@ async def refusal(call) -> tuple[grpc.StatusCode, str]:
 
 async def everything(stack: Stack) -> list[list[object]]:
     """All rows of all tables: what a call that writes nothing leaves alone."""
-    tables = ("public.organization", "public.user_profile", "clerksync.membership_tombstone", "clerksync.deleted_entity")
+    tables = (
+        "public.organization",
+        "public.user_profile",
+        "clerksync.membership_tombstone",
+        "clerksync.deleted_entity",
+    )
     return [list(await stack.rows(f"select * from {table} order by 1")) for table in tables]
 
 
@@ -31,13 +37,13 @@ async def test_makes_both_rows(stack: Stack) -> None:
 
     response = await stack.ensure_profile(ADA, ORG, issued_at)
 
-    assert CREATED == response.outcome
-    assert (ADA, ORG) == (response.user_profile.clerk_user_id, response.user_profile.clerk_org_id)
+    assert response.outcome == CREATED
+    assert (response.user_profile.clerk_user_id, response.user_profile.clerk_org_id) == (ADA, ORG)
     assert not response.user_profile.HasField("role")
     assert not response.user_profile.HasField("clerk_membership_id")
     (profile,) = await stack.rows("select id::text, extract(epoch from evidence_at) * 1000 as e from user_profile")
     assert {"id": response.user_profile.id, "e": issued_at} == profile
-    assert [{"name": ORG, "is_placeholder": True}] == await stack.rows("select name, is_placeholder from organization")
+    assert await stack.rows("select name, is_placeholder from organization") == [{"name": ORG, "is_placeholder": True}]
 
 
 async def test_never_overwrites(stack: Stack) -> None:
@@ -50,10 +56,10 @@ async def test_never_overwrites(stack: Stack) -> None:
 
     for user in (ADA, "user_bob"):
         for issued_at in (None, t - 10**12, now_ms()):
-            assert EXISTED == (await stack.ensure_profile(user, ORG, issued_at)).outcome
+            assert (await stack.ensure_profile(user, ORG, issued_at)).outcome == EXISTED
     organization = await stack.ensure_organization(ORG)
 
-    assert (EXISTED, "Acme Inc") == (organization.outcome, organization.organization.name)
+    assert (organization.outcome, organization.organization.name) == (EXISTED, "Acme Inc")
     assert before == await everything(stack)
 
 
@@ -63,11 +69,11 @@ async def test_a_hundred_racing_callers(stack: Stack) -> None:
     organizations = await asyncio.gather(*(stack.ensure_organization("org_2") for _ in range(100)))
 
     for answers in (responses, organizations):
-        assert 1 == sum(answer.outcome == CREATED for answer in answers)
-        assert 99 == sum(answer.outcome == EXISTED for answer in answers)
-    assert 1 == len({response.user_profile.id for response in responses})
-    assert [{"count": 1}] == await stack.rows("select count(*) from user_profile")
-    assert [{"count": 2}] == await stack.rows("select count(*) from organization")
+        assert sum(answer.outcome == CREATED for answer in answers) == 1
+        assert sum(answer.outcome == EXISTED for answer in answers) == 99
+    assert len({response.user_profile.id for response in responses}) == 1
+    assert await stack.rows("select count(*) from user_profile") == [{"count": 1}]
+    assert await stack.rows("select count(*) from organization") == [{"count": 2}]
 
 
 async def test_a_membership_confirms_a_provisional_profile(stack: Stack) -> None:
@@ -78,10 +84,10 @@ async def test_a_membership_confirms_a_provisional_profile(stack: Stack) -> None
     answer = await stack.post(bodies.membership("created", ADA, ORG, at=t - 5_000, joined_at=t - 5_000))
     confirmed = await stack.ensure_profile(ADA, ORG)
 
-    assert "applied" == answer.outcome
+    assert answer.outcome == "applied"
     assert made.user_profile.id == confirmed.user_profile.id
-    assert "org:member" == confirmed.user_profile.role
-    assert [{"evidence_at": None}] == await stack.rows("select evidence_at from user_profile")
+    assert confirmed.user_profile.role == "org:member"
+    assert await stack.rows("select evidence_at from user_profile") == [{"evidence_at": None}]
 
 
 async def test_removed_members_do_not_come_back(stack: Stack) -> None:
@@ -93,7 +99,7 @@ async def test_removed_members_do_not_come_back(stack: Stack) -> None:
 
     for issued_at in (removed_at - 60_000, removed_at - 1, removed_at, None):
         answer = await refusal(stack.ensure_profile(ADA, ORG, issued_at))
-        assert (grpc.StatusCode.FAILED_PRECONDITION, "MEMBERSHIP_REMOVED") == answer
+        assert answer == (grpc.StatusCode.FAILED_PRECONDITION, "MEMBERSHIP_REMOVED")
     assert before == await everything(stack)
 
 
@@ -104,7 +110,7 @@ async def test_a_token_from_after_the_removal(stack: Stack) -> None:
 
     response = await stack.ensure_profile(ADA, ORG, removed_at + 1)
 
-    assert CREATED == response.outcome
+    assert response.outcome == CREATED
 
 
 async def test_without_iat_the_token_counts_as_old_as_tokens_get(stack: Stack) -> None:
@@ -113,8 +119,8 @@ async def test_without_iat_the_token_counts_as_old_as_tokens_get(stack: Stack) -
     await stack.post(bodies.membership("deleted", ADA, ORG, at=t - 80_000, joined_at=t - 200_000))
     await stack.post(bodies.membership("deleted", "user_bob", ORG, at=t - 50_000, joined_at=t - 200_000))
 
-    assert CREATED == (await stack.ensure_profile(ADA, ORG)).outcome
-    assert "MEMBERSHIP_REMOVED" == (await refusal(stack.ensure_profile("user_bob", ORG)))[1]
+    assert (await stack.ensure_profile(ADA, ORG)).outcome == CREATED
+    assert (await refusal(stack.ensure_profile("user_bob", ORG)))[1] == "MEMBERSHIP_REMOVED"
 
 
 async def test_a_later_removal_ends_a_provisional_profile(stack: Stack) -> None:
@@ -124,7 +130,7 @@ async def test_a_later_removal_ends_a_provisional_profile(stack: Stack) -> None:
         await stack.ensure_profile(user, ORG, issued_at)
         await stack.post(bodies.membership("deleted", user, ORG, at=t, joined_at=t - 100_000))
 
-    assert [{"clerk_user_id": "user_after"}] == await stack.rows("select clerk_user_id from user_profile")
+    assert await stack.rows("select clerk_user_id from user_profile") == [{"clerk_user_id": "user_after"}]
 
 
 async def test_deleted_users_and_organizations(stack: Stack) -> None:
@@ -134,9 +140,9 @@ async def test_deleted_users_and_organizations(stack: Stack) -> None:
     await stack.post(bodies.organization("deleted", "org_gone", at=t))
     before = await everything(stack)
 
-    assert "USER_DELETED" == (await refusal(stack.ensure_profile(ADA, ORG, now_ms())))[1]
-    assert "ORGANIZATION_DELETED" == (await refusal(stack.ensure_profile("user_bob", "org_gone", now_ms())))[1]
-    assert "ORGANIZATION_DELETED" == (await refusal(stack.ensure_organization("org_gone", now_ms())))[1]
+    assert (await refusal(stack.ensure_profile(ADA, ORG, now_ms())))[1] == "USER_DELETED"
+    assert (await refusal(stack.ensure_profile("user_bob", "org_gone", now_ms())))[1] == "ORGANIZATION_DELETED"
+    assert (await refusal(stack.ensure_organization("org_gone", now_ms())))[1] == "ORGANIZATION_DELETED"
     assert before == await everything(stack)
 
 
@@ -145,8 +151,8 @@ async def test_evidence_older_than_tombstones_are_kept(stack: Stack) -> None:
     days_91 = now_ms() - 91 * 24 * 3600 * 1000
 
     for call in (stack.ensure_profile(ADA, ORG, days_91), stack.ensure_organization(ORG, days_91)):
-        assert (grpc.StatusCode.FAILED_PRECONDITION, "EVIDENCE_TOO_OLD") == await refusal(call)
-    assert CREATED == (await stack.ensure_profile(ADA, ORG, days_91 + 2 * 24 * 3600 * 1000)).outcome
+        assert await refusal(call) == (grpc.StatusCode.FAILED_PRECONDITION, "EVIDENCE_TOO_OLD")
+    assert (await stack.ensure_profile(ADA, ORG, days_91 + 2 * 24 * 3600 * 1000)).outcome == CREATED
 
 
 async def test_a_token_from_the_future_counts_as_of_now(stack: Stack) -> None:
@@ -155,7 +161,7 @@ async def test_a_token_from_the_future_counts_as_of_now(stack: Stack) -> None:
 
     await stack.post(bodies.membership("deleted", ADA, ORG, at=now_ms() + 1, joined_at=now_ms() - 60_000))
 
-    assert [] == await stack.rows("select id from user_profile")
+    assert await stack.rows("select id from user_profile") == []
 
 
 async def test_ensure_organization(stack: Stack) -> None:
@@ -164,7 +170,7 @@ async def test_ensure_organization(stack: Stack) -> None:
     await stack.post(bodies.organization("created", ORG, at=now_ms() - 10**9, slug=None))
     found = await stack.ensure_organization(ORG)
 
-    assert (CREATED, True, ORG) == (made.outcome, made.organization.is_placeholder, made.organization.name)
-    assert (EXISTED, False, "Acme Inc") == (found.outcome, found.organization.is_placeholder, found.organization.name)
+    assert (made.outcome, made.organization.is_placeholder, made.organization.name) == (CREATED, True, ORG)
+    assert (found.outcome, found.organization.is_placeholder, found.organization.name) == (EXISTED, False, "Acme Inc")
     assert made.organization.id == found.organization.id
     assert not found.organization.HasField("slug")

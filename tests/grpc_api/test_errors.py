@@ -1,16 +1,18 @@
 """The error contract: codes, ErrorInfo and the details beside it."""
 
+from typing import Any
+
 import grpc
 import pytest
-from clerksync.v1 import delivery_service_pb2, sync_service_pb2
-from clerksync.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from stack import Stack, error_details, error_info, timestamp_of
 
+from clerksync.v1 import delivery_service_pb2, sync_service_pb2
+from clerksync.v1.error_reason_pb2 import ErrorReason
 from clerksync_server import errors
 from clerksync_server.grpc_api.status import DOMAIN, status_of
 from clerksync_server.rules.evidence import Verdict
-from stack import Stack, error_details, error_info, timestamp_of
 
 GOOD_ID = "user_1"
 BAD_IDS = {"missing": "", "space": "user 1", "too long": "u" * 256, "not ASCII": "usér_1", "control": "user\x07"}
@@ -20,10 +22,14 @@ Apply = sync_service_pb2.ApplyClerkEventRequest
 MILLISECONDS_AS_SECONDS = Timestamp(seconds=1_730_279_661_541)
 
 
-async def failure(call) -> grpc.aio.AioRpcError:
+async def failure(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
+
+
+def trailers(metadata: Any) -> dict[str, str]:
+    return dict(metadata or ())
 
 
 def violated_fields(error: grpc.aio.AioRpcError) -> list[str]:
@@ -37,7 +43,7 @@ def violated_fields(error: grpc.aio.AioRpcError) -> list[str]:
 
 @pytest.mark.parametrize("bad", BAD_IDS.values(), ids=BAD_IDS.keys())
 async def test_every_bad_id_is_named(stack: Stack, bad: str) -> None:
-    """A missing or ill-formed id is INVALID_ARGUMENT with a violation for each such field, never repeating the value."""
+    """A missing or ill-formed id is INVALID_ARGUMENT with a violation for each such field, without the value."""
     calls = {
         ("clerk_user_id", "clerk_org_id"): stack.sync.EnsureUserProfile(Profile(clerk_user_id=bad, clerk_org_id=bad)),
         ("clerk_org_id",): stack.sync.EnsureOrganization(Organization(clerk_org_id=bad)),
@@ -46,8 +52,8 @@ async def test_every_bad_id_is_named(stack: Stack, bad: str) -> None:
 
     for fields, call in calls.items():
         error = await failure(call)
-        assert grpc.StatusCode.INVALID_ARGUMENT == error.code()
-        assert ("INVALID_FIELD", DOMAIN) == (error_info(error).reason, error_info(error).domain)
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert (error_info(error).reason, error_info(error).domain) == ("INVALID_FIELD", DOMAIN)
         assert list(fields) == violated_fields(error)
         assert not bad or bad not in (error.details() or "")
 
@@ -56,25 +62,30 @@ async def test_longest_id(stack: Stack) -> None:
     """255 characters are an id still, and Clerk's prefixes are not asked for."""
     response = await stack.ensure_profile("u" * 255, "!" * 255)
 
-    assert 255 == len(response.user_profile.clerk_user_id)
+    assert len(response.user_profile.clerk_user_id) == 255
+
+
+PAIR = {"clerk_user_id": "u", "clerk_org_id": "o"}
+IN_2096 = Timestamp(seconds=4_000_000_000)
+TOO_LARGE = b" " * (1024 * 1024 + 1)
 
 
 @pytest.mark.parametrize(
     ("method", "request_", "field"),
     [
-        ("EnsureUserProfile", Profile(clerk_user_id="u", clerk_org_id="o", token_issued_at=MILLISECONDS_AS_SECONDS), "token_issued_at"),
-        ("EnsureOrganization", Organization(clerk_org_id="o", token_issued_at=MILLISECONDS_AS_SECONDS), "token_issued_at"),
-        ("EnsureUserProfile", Profile(clerk_user_id="u", clerk_org_id="o", token_issued_at=Timestamp(seconds=4_000_000_000)), "token_issued_at"),
+        ("EnsureUserProfile", Profile(**PAIR, token_issued_at=MILLISECONDS_AS_SECONDS), "token_issued_at"),
+        ("EnsureUserProfile", Profile(**PAIR, token_issued_at=IN_2096), "token_issued_at"),
+        ("EnsureOrganization", Organization(clerk_org_id="o", token_issued_at=IN_2096), "token_issued_at"),
         ("ApplyClerkEvent", Apply(svix_id="msg_1", body=b"{}"), "attempted_at"),
         ("ApplyClerkEvent", Apply(svix_id="msg_1", attempted_at=MILLISECONDS_AS_SECONDS), "attempted_at"),
-        ("ApplyClerkEvent", Apply(svix_id="msg_1", attempted_at=timestamp_of(1), body=b" " * (1024 * 1024 + 1)), "body"),
+        ("ApplyClerkEvent", Apply(svix_id="msg_1", attempted_at=timestamp_of(1), body=TOO_LARGE), "body"),
     ],
-)  # fmt: skip
+)
 async def test_other_bad_fields(stack: Stack, method: str, request_: object, field: str) -> None:
     """Times that are none, that count milliseconds, and bodies over the limit are violations of their field."""
     error = await failure(getattr(stack.sync, method)(request_))
 
-    assert grpc.StatusCode.INVALID_ARGUMENT == error.code()
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert [field] == violated_fields(error)
 
 
@@ -101,9 +112,9 @@ async def test_request_id(stack: Stack) -> None:
     own = stack.sync.EnsureOrganization(Organization(clerk_org_id="org_1"))
     await own
 
-    assert "abc-1" == dict(await call.trailing_metadata())["x-request-id"]
-    assert "abc-2" == dict(error.trailing_metadata() or ())["x-request-id"]
-    assert dict(await own.trailing_metadata())["x-request-id"]
+    assert trailers(await call.trailing_metadata())["x-request-id"] == "abc-1"
+    assert trailers(error.trailing_metadata())["x-request-id"] == "abc-2"
+    assert trailers(await own.trailing_metadata())["x-request-id"]
 
 
 ALL_ERRORS = [
@@ -133,12 +144,12 @@ def test_the_table(error: Exception, code: grpc.StatusCode, reason: str) -> None
 
 def test_every_reason_is_used() -> None:
     """The contract names no reason that nothing answers, and nothing answers one that it does not name."""
-    promised = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()} - {"UNSPECIFIED"}
+    promised = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name} - {"UNSPECIFIED"}
 
     assert promised == {reason for _, _, reason in ALL_ERRORS}
 
 
-def unpacked(status: status_pb2.Status, kind: type) -> list:
+def unpacked(status: status_pb2.Status, kind: type) -> list[Any]:
     found = []
     for packed in status.details:
         if packed.Is(kind.DESCRIPTOR):  # type: ignore[attr-defined]

@@ -29,8 +29,8 @@ where c.oid in ('public.organization'::regclass, 'public.user_profile'::regclass
 order by 1
 """
 CONSTRAINTS = """
-select c.conname, c.conrelid::regclass::text as table, c.contype = 'f' as is_foreign, c.confrelid::regclass::text as other,
-    array(select attname::text from pg_attribute where attrelid = c.conrelid and attnum = any (c.conkey) order by 1) as keys,
+select c.conname, c.conrelid::regclass::text as table, c.contype = 'f' as is_foreign, c.confrelid::regclass::text,
+    array(select attname::text from pg_attribute where attrelid = c.conrelid and attnum = any (c.conkey) order by 1),
     c.confdeltype::text, c.condeferrable, c.convalidated
 from pg_constraint as c
 where c.conname in (
@@ -51,6 +51,9 @@ union all
 select oid::regclass::text, 'enabled', '', relrowsecurity, '', ''
 from pg_class where oid in ('public.organization'::regclass, 'public.user_profile'::regclass)
 order by 1, 2
+"""
+TABLES = """
+select oid::regclass::text from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1
 """
 EVERYTHING = """
 select 'column' as kind, attrelid::regclass::text as of, attname || ' ' || format_type(atttypid, atttypmod) as what,
@@ -88,22 +91,29 @@ def everything() -> Callable[[Connection], Any]:
     """All that the catalogs say about a database, and the rows of its tables."""
 
     async def look(connection: Connection) -> Any:
-        rows = [tuple(row) for row in await connection.fetch(EVERYTHING)]
-        for table in await connection.fetch("select oid::regclass::text as name from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1"):
-            rows += [tuple(row) for row in await connection.fetch(f"select t::text, ctid::text from {table['name']} as t order by 1")]
-        return rows
+        found = [tuple(row) for row in await connection.fetch(EVERYTHING)]
+        for (table,) in await connection.fetch(TABLES):
+            found += [
+                tuple(row) for row in await connection.fetch(f"select t::text, ctid::text from {table} as t order by 1")
+            ]
+        return found
 
     return look
 
 
 @pytest.fixture(scope="session")
 def contract() -> Callable[[Connection], Any]:
-    """What others rely on: columns, constraints, indexes and policies of the two tables, apart from ids and extra columns."""
+    """What others rely on: columns, constraints, indexes and policies of the two tables, apart from their ids."""
 
     async def look(connection: Connection, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
         found = {
             name: [tuple(row) for row in await connection.fetch(query)]
-            for name, query in (("columns", COLUMNS), ("constraints", CONSTRAINTS), ("indexes", INDEXES), ("security", SECURITY))
+            for name, query in (
+                ("columns", COLUMNS),
+                ("constraints", CONSTRAINTS),
+                ("indexes", INDEXES),
+                ("security", SECURITY),
+            )
         }
         found["columns"] = [row for row in found["columns"] if row[0] not in without]
         return found
@@ -116,7 +126,9 @@ async def rows() -> Callable[..., Any]:
     """The rows of a table as dictionaries, in the order of their ids."""
 
     async def read(connection: Connection, table: str, columns: str = "*") -> list[dict[str, Any]]:
-        found = await connection.fetch(f"select to_jsonb(t) as row from (select {columns} from {table}) as t order by t::text")
+        found = await connection.fetch(
+            f"select to_jsonb(t) as row from (select {columns} from {table}) as t order by t::text"
+        )
         return [json.loads(row["row"]) for row in found]
 
     return read
@@ -134,7 +146,7 @@ class Roles:
 
 @pytest.fixture
 def own_roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Roles:
-    """The migrations with other names for the roles: roles are shared by all databases of the cluster, and so by all tests."""
+    """The migrations with names of their own for the roles, which all databases of a cluster, and so all tests, share."""
     suffix = secrets.token_hex(4)
     roles = Roles(f"service_{suffix}", f"reader_{suffix}", f"authenticated_{suffix}", f"anon_{suffix}")
     copy = tmp_path / "migrations"

@@ -131,7 +131,11 @@ create index some_profiles on user_profile (clerk_org_id) where onboarded;
 create view active as select id, clerk_user_id, role from user_profile where onboarded;
 """
 SET_UPS = {
-    "supabase": SUPABASE, "prisma": PRISMA, "minimal": MINIMAL, "natural keys": NATURAL_KEYS, "old keys": OLD_KEYS
+    "supabase": SUPABASE,
+    "prisma": PRISMA,
+    "minimal": MINIMAL,
+    "natural keys": NATURAL_KEYS,
+    "old keys": OLD_KEYS,
 }
 ROWS = """
 insert into organization (clerk_org_id, slug, image_url, settings, stripe_customer_id)

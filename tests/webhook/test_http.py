@@ -4,13 +4,15 @@ import asyncio
 import gzip
 import io
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
-import pytest
-
 import bodies
-from clerksync_server.dev.sender import signed_headers
+import pytest
 from stack import WEBHOOK_SECRET, Stack, new_svix_id, now_ms
+
+from clerksync_server.dev.sender import signed_headers
 
 MIB = 1024 * 1024
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -29,10 +31,10 @@ async def test_both_header_families(stack: Stack) -> None:
         for family in ("svix", "webhook")
     ]
 
-    assert ["applied", "applied"] == [answer.outcome for answer in answers]
+    assert [answer.outcome for answer in answers] == ["applied", "applied"]
 
 
-async def test_any_of_several_secrets(start_stack) -> None:
+async def test_any_of_several_secrets(start_stack: Any) -> None:
     """While a secret is rotated both are accepted, and no third one."""
     stack = await start_stack(CLERK_WEBHOOK_SECRET=f"{WEBHOOK_SECRET}, {OTHER_SECRET}")
     body = bodies.organization("created", "org_1", at=now_ms())
@@ -42,7 +44,7 @@ async def test_any_of_several_secrets(start_stack) -> None:
         for secret in (WEBHOOK_SECRET, OTHER_SECRET, "whsec_bm9uZSBvZiB0aGUgdHdvIHNlY3JldHM=")
     ]
 
-    assert [200, 200, 400] == statuses
+    assert statuses == [200, 200, 400]
 
 
 HOSTILE_HEADERS = {
@@ -73,9 +75,9 @@ async def test_hostile_headers(stack: Stack, changes: dict[str, str]) -> None:
 
     answer = await stack.post(body, headers=signed(body, **changes))
 
-    assert 400 == answer.status
-    assert "invalid_signature" == answer.json["error"]["code"]
-    assert [] == await stack.rows("select svix_id from clerksync.webhook_delivery")
+    assert answer.status == 400
+    assert answer.json["error"]["code"] == "invalid_signature"
+    assert await stack.rows("select svix_id from clerksync.webhook_delivery") == []
 
 
 async def test_altered_body(stack: Stack) -> None:
@@ -84,14 +86,14 @@ async def test_altered_body(stack: Stack) -> None:
 
     answer = await stack.post(body + b" ", headers=signed(body))
 
-    assert 400 == answer.status
+    assert answer.status == 400
 
 
 async def test_body_that_is_not_text(stack: Stack) -> None:
     """Bytes that are no UTF-8 cannot have been signed by Svix."""
     answer = await stack.post(b"\xff\xfe", headers=signed(b"{}"))
 
-    assert 400 == answer.status
+    assert answer.status == 400
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ async def test_size_limit(stack: Stack, size: int, status: int, chunked: bool) -
     """A body of 1 MiB is taken, a larger one is not, with a length or without."""
     body = b" " * size
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, size, 64 * 1024):
             yield body[start : start + 64 * 1024]
 
@@ -112,7 +114,7 @@ async def test_size_limit(stack: Stack, size: int, status: int, chunked: bool) -
             assert status == response.status
     except aiohttp.ClientConnectionError:
         # The front answers before it has read a body that is far too large, and may close meanwhile.
-        assert 413 == status
+        assert status == 413
 
 
 async def test_compressed_body_is_not_unpacked(stack: Stack) -> None:
@@ -122,14 +124,14 @@ async def test_compressed_body_is_not_unpacked(stack: Stack) -> None:
 
     answer = await stack.post(body, headers=headers)
 
-    assert 400 == answer.status
+    assert answer.status == 400
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
 async def test_other_methods(stack: Stack, method: str) -> None:
     """Only POST is served."""
     async with stack.http.request(method, stack.webhook_url) as response:
-        assert 405 == response.status
+        assert response.status == 405
 
 
 async def test_malformed_http(stack: Stack) -> None:
@@ -142,7 +144,7 @@ async def test_malformed_http(stack: Stack) -> None:
     await writer.wait_closed()
 
     assert b" 400 " in first_line
-    assert 200 == (await stack.post(bodies.organization("created", "org_1", at=now_ms()))).status
+    assert (await stack.post(bodies.organization("created", "org_1", at=now_ms()))).status == 200
 
 
 async def test_service_away(stack: Stack) -> None:
@@ -152,6 +154,6 @@ async def test_service_away(stack: Stack) -> None:
 
     answer = await stack.post(bodies.organization("created", "org_1", at=now_ms()))
 
-    assert 503 == answer.status
+    assert answer.status == 503
     assert int(answer.headers["Retry-After"]) > 0
-    assert "unavailable" == answer.json["error"]["code"]
+    assert answer.json["error"]["code"] == "unavailable"

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 import bodies
+import pytest
 from stack import Stack, new_svix_id, now_ms
 
 PAYLOADS = sorted((Path(__file__).parents[1] / "payloads").glob("*.json"))
@@ -29,10 +29,10 @@ async def test_the_life_of_a_membership(stack: Stack) -> None:
     changed = await profile_roles(stack)
     answers.append(await stack.post(bodies.membership("deleted", ADA, ORG, at=t + 3, joined_at=t + 1)))
 
-    assert [(200, "applied")] * 4 == [(answer.status, answer.outcome) for answer in answers]
-    assert {(ADA, ORG): "org:member"} == joined
-    assert {(ADA, ORG): "org:admin"} == changed
-    assert {} == await profile_roles(stack)
+    assert [(answer.status, answer.outcome) for answer in answers] == [(200, "applied")] * 4
+    assert joined == {(ADA, ORG): "org:member"}
+    assert changed == {(ADA, ORG): "org:admin"}
+    assert await profile_roles(stack) == {}
 
 
 async def test_organization_last_writer_wins(stack: Stack) -> None:
@@ -42,9 +42,9 @@ async def test_organization_last_writer_wins(stack: Stack) -> None:
     new = await stack.post(bodies.organization("updated", ORG, at=t + 10, name="New", slug=None))
     old = await stack.post(bodies.organization("created", ORG, at=t, name="Old"))
 
-    assert ("applied", "stale") == (new.outcome, old.outcome)
+    assert (new.outcome, old.outcome) == ("applied", "stale")
     rows = await stack.rows("select name, slug, is_placeholder, settings from public.organization")
-    assert [{"name": "New", "slug": None, "is_placeholder": False, "settings": "{}"}] == rows
+    assert rows == [{"name": "New", "slug": None, "is_placeholder": False, "settings": "{}"}]
 
 
 async def test_organization_deleted_takes_everything_along(stack: Stack) -> None:
@@ -61,10 +61,10 @@ async def test_organization_deleted_takes_everything_along(stack: Stack) -> None
         await stack.post(bodies.organization("deleted", ORG, at=t + 5)),
     ]
 
-    assert "applied" == deleted.outcome
-    assert ["stale"] * 3 == [answer.outcome for answer in late]
-    assert {(ADA, "org_2"): "org:member"} == await profile_roles(stack)
-    assert [{"clerk_org_id": "org_2"}] == await stack.rows("select clerk_org_id from public.organization")
+    assert deleted.outcome == "applied"
+    assert [answer.outcome for answer in late] == ["stale"] * 3
+    assert await profile_roles(stack) == {(ADA, "org_2"): "org:member"}
+    assert await stack.rows("select clerk_org_id from public.organization") == [{"clerk_org_id": "org_2"}]
 
 
 async def test_organization_deleted_first(stack: Stack) -> None:
@@ -77,9 +77,9 @@ async def test_organization_deleted_first(stack: Stack) -> None:
         (await stack.post(bodies.organization("created", ORG, at=t))).outcome,
     ]
 
-    assert ["applied", "stale", "stale"] == outcomes
-    assert [] == await stack.rows("select id from public.organization")
-    assert [] == await stack.rows("select id from public.user_profile")
+    assert outcomes == ["applied", "stale", "stale"]
+    assert await stack.rows("select id from public.organization") == []
+    assert await stack.rows("select id from public.user_profile") == []
 
 
 async def test_user_events(stack: Stack) -> None:
@@ -96,16 +96,17 @@ async def test_user_events(stack: Stack) -> None:
     late = await stack.post(bodies.membership("created", ADA, "org_3", at=t + 3, joined_at=t + 3))
     again = await stack.post(bodies.user("updated", ADA, at=t + 4))
 
-    assert ["applied", "applied"] == seen
+    assert seen == ["applied", "applied"]
     assert before == unchanged
-    assert ("applied", "stale", "stale") == (deleted.outcome, late.outcome, again.outcome)
+    assert (deleted.outcome, late.outcome, again.outcome) == ("applied", "stale", "stale")
     assert {("user_bob", ORG), ("user_bob", "org_2")} == set(await profile_roles(stack))
 
 
 async def test_leave_and_join_again(stack: Stack) -> None:
     """A late deletion of an earlier membership does not remove who has joined again."""
     t = now_ms() - 60_000
-    first, second = {"joined_at": t + 1}, {"joined_at": t + 50, "role": "org:admin"}
+    first: dict[str, Any] = {"joined_at": t + 1}
+    second: dict[str, Any] = {"joined_at": t + 50, "role": "org:admin"}
 
     outcomes = [
         (await stack.post(bodies.membership("created", ADA, ORG, at=t + 1, **first))).outcome,
@@ -114,8 +115,8 @@ async def test_leave_and_join_again(stack: Stack) -> None:
         (await stack.post(bodies.membership("updated", ADA, ORG, at=t + 10, **first))).outcome,
     ]
 
-    assert ["applied", "applied", "stale", "stale"] == outcomes
-    assert {(ADA, ORG): "org:admin"} == await profile_roles(stack)
+    assert outcomes == ["applied", "applied", "stale", "stale"]
+    assert await profile_roles(stack) == {(ADA, ORG): "org:admin"}
 
 
 async def test_membership_before_its_organization(stack: Stack) -> None:
@@ -127,8 +128,8 @@ async def test_membership_before_its_organization(stack: Stack) -> None:
     await stack.post(bodies.organization("created", ORG, at=t))
     filled = await stack.rows("select name, is_placeholder from public.organization")
 
-    assert [{"name": ORG, "is_placeholder": True}] == placeholder
-    assert [{"name": "Acme Inc", "is_placeholder": False}] == filled
+    assert placeholder == [{"name": ORG, "is_placeholder": True}]
+    assert filled == [{"name": "Acme Inc", "is_placeholder": False}]
 
 
 async def test_nested_organization_is_a_snapshot(stack: Stack) -> None:
@@ -141,7 +142,7 @@ async def test_nested_organization_is_a_snapshot(stack: Stack) -> None:
     nested = bodies.snapshot(ORG, name="Zeroth", updated_at=t - 5)
     await stack.post(bodies.membership("created", "user_bob", ORG, at=t + 7, joined_at=t + 7, nested=nested))
 
-    assert [{"name": "Second"}] == second
+    assert second == [{"name": "Second"}]
     assert second == await stack.rows("select name from public.organization")
 
 
@@ -155,10 +156,10 @@ async def test_a_repeat_is_a_duplicate(stack: Stack) -> None:
     await stack.post(bodies.membership("deleted", ADA, ORG, at=t + 1, joined_at=t))
     repeat = await stack.post(body, svix_id=svix_id)
 
-    assert ((200, "applied"), (200, "duplicate")) == ((first.status, first.outcome), (repeat.status, repeat.outcome))
-    assert {} == await profile_roles(stack)
+    assert ((first.status, first.outcome), (repeat.status, repeat.outcome)) == ((200, "applied"), (200, "duplicate"))
+    assert await profile_roles(stack) == {}
     ledger = await stack.rows("select outcome from clerksync.webhook_delivery where svix_id = $1", svix_id)
-    assert [{"outcome": "applied"}] == ledger
+    assert ledger == [{"outcome": "applied"}]
 
 
 @pytest.mark.parametrize("event_type", ["session.created", "organizationInvitation.accepted", "no.such.event"])
@@ -166,13 +167,13 @@ async def test_other_types_are_ignored(stack: Stack, event_type: str) -> None:
     """A type that is not ours is success and changes nothing, whatever its data."""
     answer = await stack.post({"type": event_type, "data": [1, None, "x"], "timestamp": "long ago"})
 
-    assert (200, "ignored") == (answer.status, answer.outcome)
-    assert [{"outcome": "ignored", "body": None}] == await stack.rows(
-        "select outcome, body from clerksync.webhook_delivery"
-    )
+    assert (answer.status, answer.outcome) == (200, "ignored")
+    assert await stack.rows("select outcome, body from clerksync.webhook_delivery") == [
+        {"outcome": "ignored", "body": None}
+    ]
 
 
-async def test_other_instances_are_ignored(start_stack) -> None:
+async def test_other_instances_are_ignored(start_stack: Any) -> None:
     """With an instance set, events that name another one are ignored; those that name none are ours."""
     stack = await start_stack(CLERK_INSTANCE_ID="ins_ours")
     t = now_ms() - 60_000
@@ -182,7 +183,7 @@ async def test_other_instances_are_ignored(start_stack) -> None:
     unnamed = await stack.post(body)
     ours = await stack.post(bodies.organization("created", "org_2", at=t) | {"instance_id": "ins_ours"})
 
-    assert ["ignored", "applied", "applied"] == [other.outcome, unnamed.outcome, ours.outcome]
+    assert [other.outcome, unnamed.outcome, ours.outcome] == ["ignored", "applied", "applied"]
 
 
 @pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: path.stem)
@@ -190,7 +191,7 @@ async def test_real_and_published_bodies(stack: Stack, path: Path) -> None:
     """Every body that Clerk was seen to send, or publishes as an example, is applied."""
     answer = await stack.post(path.read_bytes())
 
-    assert (200, "applied") == (answer.status, answer.outcome)
+    assert (answer.status, answer.outcome) == (200, "applied")
 
 
 async def test_bodies_with_next_to_nothing(stack: Stack) -> None:
@@ -202,9 +203,9 @@ async def test_bodies_with_next_to_nothing(stack: Stack) -> None:
     roles = await profile_roles(stack)
     deleted = await stack.post({"type": "organizationMembership.deleted", "data": data})
 
-    assert ["applied"] * 3 == [created.outcome, updated.outcome, deleted.outcome]
-    assert {(ADA, ORG): "org:admin"} == roles
-    assert {} == await profile_roles(stack)
+    assert [created.outcome, updated.outcome, deleted.outcome] == ["applied"] * 3
+    assert roles == {(ADA, ORG): "org:admin"}
+    assert await profile_roles(stack) == {}
 
 
 async def test_text_that_postgres_refuses(stack: Stack) -> None:
@@ -213,5 +214,5 @@ async def test_text_that_postgres_refuses(stack: Stack) -> None:
 
     answer = await stack.post(body)
 
-    assert "applied" == answer.outcome
-    assert [{"name": "Acme"}] == await stack.rows("select name from public.organization")
+    assert answer.outcome == "applied"
+    assert await stack.rows("select name from public.organization") == [{"name": "Acme"}]

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-
-import grpc
-import pytest
-from clerksync.v1 import delivery_service_pb2, resources_pb2
+from typing import Any
 
 import bodies
+import grpc
+import pytest
 from stack import Stack, error_info, new_svix_id, now_ms
+
+from clerksync.v1 import delivery_service_pb2, resources_pb2
 
 NOT_UNDERSTOOD = {
     "empty": b"",
@@ -21,7 +22,7 @@ NOT_UNDERSTOOD = {
     "no id": b'{"type": "organization.deleted", "data": {"deleted": true}}',
     "id with spaces": b'{"type": "user.deleted", "data": {"id": "user 1"}}',
     "id is empty": b'{"type": "user.deleted", "data": {"id": ""}}',
-    "no user": b'{"type": "organizationMembership.created", "data": {"id": "orgmem_1", "organization": {"id": "org_1"}}}',
+    "no user": b'{"type": "organizationMembership.created", "data": {"id": "m", "organization": {"id": "org_1"}}}',
     "time is text": b'{"type": "organization.created", "timestamp": "now", "data": {"id": "org_1", "name": "Acme"}}',
     "time is enormous": b'{"type": "organization.created", "timestamp": 1e300, "data": {"id": "org_1", "name": "A"}}',
     "nested too deeply": b'{"type": "organization.created", "data": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
@@ -33,7 +34,7 @@ async def test_kept_whole(stack: Stack, body: bytes) -> None:
     """A signed body that cannot be understood is acknowledged with 202 and kept byte for byte, with the reason."""
     answer = await stack.post(body, svix_id="msg_1")
 
-    assert (202, "quarantined") == (answer.status, answer.outcome)
+    assert (answer.status, answer.outcome) == (202, "quarantined")
     (row,) = await stack.rows("select * from clerksync.webhook_delivery")
     assert ("msg_1", "quarantined", body) == (row["svix_id"], row["outcome"], row["body"])
     assert hashlib.sha256(body).digest() == row["body_sha256"]
@@ -53,10 +54,10 @@ async def test_list_show_redrive(stack: Stack) -> None:
     )
     redriven = await stack.deliveries.RedriveDelivery(delivery_service_pb2.RedriveDeliveryRequest(svix_id="msg_bad"))
 
-    assert ["msg_bad"] == [delivery.svix_id for delivery in listed.deliveries]
-    assert b"" == listed.deliveries[0].body
-    assert b'{"type": "user.deleted", "data": {}}' == shown.delivery.body
-    assert resources_pb2.DELIVERY_OUTCOME_QUARANTINED == redriven.delivery.outcome
+    assert [delivery.svix_id for delivery in listed.deliveries] == ["msg_bad"]
+    assert listed.deliveries[0].body == b""
+    assert shown.delivery.body == b'{"type": "user.deleted", "data": {}}'
+    assert redriven.delivery.outcome == resources_pb2.DELIVERY_OUTCOME_QUARANTINED
     assert "Object missing required field `id` - at `data`" in redriven.delivery.quarantine_reason
 
 
@@ -71,12 +72,12 @@ async def test_redrive_applies_what_is_understood_by_now(stack: Stack) -> None:
     redriven = await stack.deliveries.RedriveDelivery(delivery_service_pb2.RedriveDeliveryRequest(svix_id="msg_1"))
     again = await stack.deliveries.RedriveDelivery(delivery_service_pb2.RedriveDeliveryRequest(svix_id="msg_1"))
 
-    assert resources_pb2.DELIVERY_OUTCOME_APPLIED == redriven.delivery.outcome
-    assert "organizationMembership.created" == redriven.delivery.event_type
+    assert redriven.delivery.outcome == resources_pb2.DELIVERY_OUTCOME_APPLIED
+    assert redriven.delivery.event_type == "organizationMembership.created"
     assert redriven.delivery == again.delivery
-    assert [{"clerk_user_id": "user_1"}] == await stack.rows("select clerk_user_id from public.user_profile")
+    assert await stack.rows("select clerk_user_id from public.user_profile") == [{"clerk_user_id": "user_1"}]
     (row,) = await stack.rows("select outcome, body, quarantine_reason from clerksync.webhook_delivery")
-    assert {"outcome": "applied", "body": None, "quarantine_reason": None} == row
+    assert row == {"outcome": "applied", "body": None, "quarantine_reason": None}
 
 
 async def test_a_resend_of_what_is_quarantined(stack: Stack) -> None:
@@ -88,10 +89,10 @@ async def test_a_resend_of_what_is_quarantined(stack: Stack) -> None:
     await stack.rows("update clerksync.webhook_delivery set body = $1 returning true", body)
     understood = await stack.post(body, svix_id=svix_id)
 
-    assert ["quarantined", "duplicate", "applied"] == [first.outcome, repeat.outcome, understood.outcome]
+    assert [first.outcome, repeat.outcome, understood.outcome] == ["quarantined", "duplicate", "applied"]
 
 
-async def test_a_constraint_of_the_application(stack: Stack, connection) -> None:
+async def test_a_constraint_of_the_application(stack: Stack, connection: Any) -> None:
     """What a constraint of the application refuses is kept in quarantine, and redriven once that is mended."""
     await connection.execute(
         "create table public.invoice (clerk_org_id text references public.organization (clerk_org_id))"
@@ -105,11 +106,11 @@ async def test_a_constraint_of_the_application(stack: Stack, connection) -> None
     await connection.execute("drop table public.invoice")
     redriven = await stack.deliveries.RedriveDelivery(delivery_service_pb2.RedriveDeliveryRequest(svix_id="msg_1"))
 
-    assert (202, "quarantined") == (refused.status, refused.outcome)
+    assert (refused.status, refused.outcome) == (202, "quarantined")
     assert "invoice_clerk_org_id_fkey" in kept["quarantine_reason"]
     assert "org_1" not in kept["quarantine_reason"]
-    assert resources_pb2.DELIVERY_OUTCOME_APPLIED == redriven.delivery.outcome
-    assert [] == await stack.rows("select id from public.organization")
+    assert redriven.delivery.outcome == resources_pb2.DELIVERY_OUTCOME_APPLIED
+    assert await stack.rows("select id from public.organization") == []
 
 
 async def test_pages(stack: Stack) -> None:
@@ -128,7 +129,7 @@ async def test_pages(stack: Stack) -> None:
         token = page.next_page_token
 
     assert sent[::-1] == listed
-    assert "" == token
+    assert token == ""
 
 
 async def test_unknown_delivery(stack: Stack) -> None:
@@ -140,5 +141,5 @@ async def test_unknown_delivery(stack: Stack) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await method(request)
 
-        assert grpc.StatusCode.NOT_FOUND == caught.value.code()
-        assert "DELIVERY_NOT_FOUND" == error_info(caught.value).reason
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        assert error_info(caught.value).reason == "DELIVERY_NOT_FOUND"

@@ -68,10 +68,10 @@ def decode_event(body: bytes, *, attempted_at_ms: int, instance_id: str | None =
     Raises NotUnderstood, whose text names the place and never the value.
     """
     try:
-        event_type = clean_text(msgspec.json.decode(body, type=TypeOnly).type)[:_MAX_TYPE_LENGTH]
+        event_type = msgspec.json.decode(body, type=TypeOnly).type
         decode = _DECODERS.get(event_type)
         if decode is None:
-            return ClerkEvent(type=event_type)
+            return ClerkEvent(type=(clean_text(event_type) or "")[:_MAX_TYPE_LENGTH])
         envelope = msgspec.json.decode(body, type=Envelope)
         if instance_id and envelope.instance_id and envelope.instance_id != instance_id:
             return _event(envelope)
@@ -123,7 +123,7 @@ def _membership_changed(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
         clerk_org_id=organization.clerk_org_id,
         generation=_generation(membership, times),
         version=Version(time_ms(membership.updated_at, "data.updated_at") or times.event_at_ms, times.event_at_ms),
-        role=clean_text(membership.role) if membership.role else None,
+        role=clean_text(membership.role),
     )
     return _event(envelope, fact.clerk_user_id, fact.clerk_org_id, (organization, fact))
 
@@ -172,14 +172,15 @@ def _organization_fact(
     organization: OrganizationBody, times: _Times, place: str
 ) -> OrganizationSnapshot | OrganizationMention:
     clerk_org_id = checked_id(organization.id, f"{place}.id")
-    if not organization.name:
+    name = clean_text(organization.name)
+    if name is None:
         return OrganizationMention(clerk_org_id)
     updated_at_ms = time_ms(organization.updated_at, f"{place}.updated_at")
     return OrganizationSnapshot(
         clerk_org_id=clerk_org_id,
-        name=clean_text(organization.name),
-        slug=clean_text(organization.slug) if organization.slug else None,
-        image_url=clean_text(organization.image_url) if organization.image_url else None,
+        name=name,
+        slug=clean_text(organization.slug),
+        image_url=clean_text(organization.image_url),
         created_at_ms=time_ms(organization.created_at, f"{place}.created_at"),
         version=Version(updated_at_ms or times.event_at_ms, times.event_at_ms),
     )

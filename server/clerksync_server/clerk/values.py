@@ -1,6 +1,5 @@
 """Single values of Clerk's bodies: ids, times and texts."""
 
-import math
 import re
 
 _ID = re.compile(r"[\x21-\x7e]{1,255}")
@@ -29,14 +28,13 @@ def time_ms(value: float | None, place: str) -> int | None:
     """Milliseconds since the epoch; None where there is no time (null or zero)."""
     if value is None or value == 0:
         return None
-    if not math.isfinite(value) or value < 0:
+    # So that no number is too large for it, the bounds come before any arithmetic.
+    if not 0 < value <= _LATEST_MS:
         raise NotUnderstood(f"{place} is not a time")
     milliseconds = int(value * 1000) if value < _SECONDS_BELOW else int(value)
-    if milliseconds > _LATEST_MS:
-        raise NotUnderstood(f"{place} is not a time")
-    return milliseconds
+    return min(milliseconds, _LATEST_MS)
 
 
-def clean_text(text: str) -> str:
-    """The text without what Postgres refuses: NUL, and halves of surrogate pairs."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+def clean_text(text: str | None) -> str | None:
+    """The text without what Postgres refuses: NUL, and halves of surrogate pairs. None if nothing is left."""
+    return (text or "").replace("\x00", "").encode("utf-8", "replace").decode("utf-8") or None

@@ -90,7 +90,7 @@ async def current_revision(connection: "Connection") -> str | None:
 
 def is_compatible(current: str | None) -> bool:
     """Whether this code can work with a database at this revision: the one it needs, or a newer one."""
-    return current is not None and current >= REQUIRED_REVISION
+    return current is not None and current.isdecimal() and current >= REQUIRED_REVISION
 
 
 def migrations_dir() -> Path:
@@ -205,7 +205,10 @@ def _upgrade(connection: "SQLAlchemyConnection") -> list[str]:
         sql = (directory / "sql" / name).read_text(encoding="utf-8")
         # Several statements in one text: only the simple protocol takes them.
         execute: Callable[[asyncpg.Connection[asyncpg.Record]], Any] = lambda raw: raw.execute(sql)  # noqa: E731
-        cast("Any", connection.connection.dbapi_connection).run_async(execute)
+        try:
+            cast("Any", connection.connection.dbapi_connection).run_async(execute)
+        except asyncpg.PostgresError as error:
+            raise MigrationError(f"{name}: {_explain(error)}") from None
         applied.append(name.partition("_")[0])
 
     context = MigrationContext.configure(

@@ -14,6 +14,7 @@ from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 
 _SQL = load_queries("health.sql")
+_PART = "database"
 _INTERVAL_S = 2.0
 _CHECK_TIMEOUT_S = 3.0
 _log = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ class DatabaseMonitor:
         self._database = database
         self._lifecycle = lifecycle
         self._on_change = on_change
+        lifecycle.report(_PART, "has not been looked at yet")
 
     async def run(self) -> None:
         """Checks every 2 s until it is cancelled."""
@@ -37,7 +39,7 @@ class DatabaseMonitor:
         """Checks once, and tells whoever is concerned if the state has changed."""
         problem = await self._problem()
         metrics.DATABASE_UP.set(0 if problem else 1)
-        if self._lifecycle.report("database", problem):
+        if self._lifecycle.report(_PART, problem):
             if problem:
                 _log.warning("the database is not ready", problem=problem)
             else:
@@ -49,7 +51,8 @@ class DatabaseMonitor:
             async with asyncio.timeout(_CHECK_TIMEOUT_S), self._database.connection() as connection:
                 revision = await current_revision(connection)
                 if not is_compatible(revision):
-                    return f"the schema is at {revision}, {REQUIRED_REVISION} is needed: run `clerksync migrate`"
+                    state = "was never migrated" if revision is None else f"is at revision {revision}"
+                    return f"its schema {state}, {REQUIRED_REVISION} is needed: run `clerksync migrate`"
                 if await connection.fetchval(_SQL["is_read_only"]):
                     return "it accepts no writes"
                 metrics.QUARANTINED.set(await count_quarantined(connection))

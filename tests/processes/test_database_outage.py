@@ -1,0 +1,139 @@
+"""Postgres goes away, freezes, comes back: nothing acknowledged is lost, and nothing needs a restart."""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import bodies
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from running import LOOPBACK, until
+from stack import WEBHOOK_SECRET, Stack, error_details, error_info, now_ms
+
+from clerksync_server.app import Application
+from clerksync_server.database.migrate import migrate
+from clerksync_server.dev.embedded_postgres import EmbeddedPostgres
+from clerksync_server.settings import load_settings
+
+
+@pytest.fixture
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server of its own, to be stopped at will."""
+    with tempfile.TemporaryDirectory(prefix="clerksync-outage-") as folder:
+        Path(folder).chmod(0o755)
+        with EmbeddedPostgres(Path(folder) / "postgres", port=None) as server:
+            yield server
+
+
+@pytest.fixture
+async def stack(postgres: EmbeddedPostgres) -> AsyncIterator[Stack]:
+    await migrate(postgres.dsn)
+    settings = load_settings(DATABASE_URL=postgres.dsn, CLERK_WEBHOOK_SECRET=WEBHOOK_SECRET, **LOOPBACK)
+    application = Application(settings, service=True, front=True)
+    await application.start()
+    async with Stack(application, settings) as running:
+        yield running
+    await application.stop()
+
+
+async def readiness(stack: Stack) -> int:
+    async with aiohttp.ClientSession() as session, session.get(f"{stack.ops_url}/readyz") as response:
+        return response.status
+
+
+async def health(stack: Stack) -> int:
+    answer = await health_pb2_grpc.HealthStub(stack.channel).Check(health_pb2.HealthCheckRequest())
+    status: int = answer.status
+    return status
+
+
+async def test_postgres_stops_and_comes_back(postgres: EmbeddedPostgres, stack: Stack) -> None:
+    """Meanwhile senders get 503 and callers UNAVAILABLE, both told when to come again; afterwards all is as before."""
+    await stack.post(bodies.organization("created", "org_1", at=now_ms()))
+    port = int(postgres.dsn.rpartition(":")[2].split("/")[0])
+    postgres.stop()
+
+    answer = await stack.post(bodies.organization("created", "org_2", at=now_ms()), svix_id="msg_2")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stack.ensure_profile("user_1", "org_1")
+
+    async def is_not_ready() -> bool:
+        return (await readiness(stack), await health(stack)) == (503, health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    await until(is_not_ready, 10)
+
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert error_info(caught.value).reason == "DATABASE_UNAVAILABLE"
+    (retry,) = [d for d in error_details(caught.value) if isinstance(d, error_details_pb2.RetryInfo)]
+    assert retry.retry_delay.seconds > 0
+
+    assert str(port) in postgres.start()
+
+    async def is_ready() -> bool:
+        return (await readiness(stack), await health(stack)) == (200, health_pb2.HealthCheckResponse.SERVING)
+
+    await until(is_ready, 10)
+    again = await stack.post(bodies.organization("created", "org_2", at=now_ms()), svix_id="msg_2")
+    assert (again.status, again.outcome) == (200, "applied")
+    ids = await stack.rows("select clerk_org_id from organization order by 1")
+    assert [row["clerk_org_id"] for row in ids] == ["org_1", "org_2"]
+
+
+async def test_connections_cut_by_the_server(postgres: EmbeddedPostgres, stack: Stack) -> None:
+    """A connection that the server has cut costs at most one answer 503; the sender's next attempt gets through."""
+    await stack.post(bodies.organization("created", "org_1", at=now_ms()))
+    cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'clerksync'"
+    await stack.rows(cut)
+
+    async def delivered() -> bool:
+        answer = await stack.post(bodies.organization("created", "org_2", at=now_ms()), svix_id="msg_2")
+        assert answer.status in (200, 503)
+        return bool(answer.status == 200)
+
+    await until(delivered, 5)
+
+
+async def test_a_frozen_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:
+    """A server that accepts connections but answers nothing is an outage too, well inside Svix's 15 s."""
+    await stack.post(bodies.organization("created", "org_1", at=now_ms()))
+    assert postgres.pid is not None
+    backends = await stack.rows("select pid from pg_stat_activity where pid <> pg_backend_pid()")
+    frozen = [postgres.pid, *(int(row["pid"]) for row in backends)]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        started = asyncio.get_running_loop().time()
+        answer = await stack.post(bodies.organization("created", "org_2", at=now_ms()))
+        took_s = asyncio.get_running_loop().time() - started
+    finally:
+        for pid in reversed(frozen):
+            os.kill(pid, signal.SIGCONT)
+
+    assert answer.status == 503
+    assert took_s < 14
+
+    async def delivered() -> bool:
+        return (await stack.post(bodies.organization("created", "org_2", at=now_ms()))).status == 200
+
+    await until(delivered, 15, every_s=0.5)
+
+
+async def test_a_read_only_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:
+    """A server that refuses writes, as after a failover to a standby, is not ready, and nothing is acknowledged."""
+    name = postgres.dsn.rpartition("/")[2]
+    await stack.rows(f"alter database {name} set default_transaction_read_only = on")
+    await stack.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'clerksync'")
+
+    async def is_not_ready() -> bool:
+        return await readiness(stack) == 503
+
+    await until(is_not_ready, 10)
+    assert (await stack.post(bodies.organization("created", "org_1", at=now_ms()))).status == 503

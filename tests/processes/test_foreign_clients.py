@@ -1,0 +1,124 @@
+"""Foreign gRPC clients, as an operator has them at hand: grpcurl and buf curl, by reflection alone."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bodies
+import pytest
+from running import run
+from stack import WEBHOOK_SECRET, Stack, now_ms
+
+BIN = Path(sys.executable).parent
+ENSURE = "clerksync.v1.SyncService/EnsureUserProfile"
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name, path=str(BIN)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not to be had for this platform")
+    return found
+
+
+def call(*command: str) -> Callable[[], subprocess.CompletedProcess[str]]:
+    return lambda: subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+
+
+async def in_thread(function: Any) -> Any:
+    """The servers of the test run in this loop, so nothing may block it."""
+    return await asyncio.to_thread(function)
+
+
+async def test_grpcurl(stack: Stack) -> None:
+    """Grpcurl lists and describes the services, makes a profile, and shows a refusal with its reason."""
+    grpcurl = tool("grpcurl")
+    t = now_ms()
+    await stack.post(bodies.membership("deleted", "user_removed", "org_1", at=t, joined_at=t - 1000))
+    plain = (grpcurl, "-plaintext")
+
+    listed = await in_thread(call(*plain, stack.target, "list"))
+    described = await in_thread(call(*plain, stack.target, "describe", "clerksync.v1.SyncService"))
+    request = json.dumps(
+        {"clerk_user_id": "user_1", "clerk_org_id": "org_1", "token_issued_at": "2026-01-01T00:00:00Z"}
+    )
+    late = json.dumps({"clerk_user_id": "user_1", "clerk_org_id": "org_1"})
+    too_old = await in_thread(call(*plain, "-d", request, stack.target, ENSURE))
+    made = await in_thread(call(*plain, "-d", late, stack.target, ENSURE))
+    removed = json.dumps({"clerk_user_id": "user_removed", "clerk_org_id": "org_1"})
+    refused = await in_thread(call(*plain, "-d", removed, stack.target, ENSURE))
+    invalid = await in_thread(call(*plain, "-d", "{}", stack.target, ENSURE))
+    healthy = await in_thread(call(*plain, stack.target, "grpc.health.v1.Health/Check"))
+
+    assert {"clerksync.v1.SyncService", "clerksync.v1.DeliveryService", "grpc.health.v1.Health"} < set(
+        listed.stdout.split()
+    )
+    assert "rpc EnsureUserProfile" in described.stdout
+    assert "EVIDENCE_TOO_OLD" in too_old.stderr
+    assert json.loads(made.stdout)["outcome"] == "ENSURE_OUTCOME_CREATED"
+    assert refused.returncode == 64 + 9
+    assert "MEMBERSHIP_REMOVED" in refused.stderr
+    assert invalid.returncode == 64 + 3
+    assert "clerk_user_id" in invalid.stderr
+    assert "clerk_org_id" in invalid.stderr
+    assert json.loads(healthy.stdout)["status"] == "SERVING"
+
+
+async def test_buf_curl(stack: Stack) -> None:
+    """Buf curl makes a profile and is told the error of an ill-formed request."""
+    buf = (tool("buf"), "curl", "--protocol", "grpc", "--http2-prior-knowledge")
+    url = f"http://{stack.target}/{ENSURE}"
+    good, bad = ({"clerk_user_id": user, "clerk_org_id": "org_1"} for user in ("user_1", "user 1"))
+
+    made = await in_thread(call(*buf, "-d", json.dumps(good), url))
+    found = await in_thread(call(*buf, "-d", json.dumps(good), url))
+    invalid = await in_thread(call(*buf, "-d", json.dumps(bad), url))
+
+    assert [json.loads(answer.stdout)["outcome"] for answer in (made, found)] == [
+        "ENSURE_OUTCOME_CREATED",
+        "ENSURE_OUTCOME_EXISTED",
+    ]
+    assert invalid.returncode == 8 * 3
+    assert "invalid_argument" in invalid.stderr
+
+
+async def test_commands_of_operators(stack: Stack) -> None:
+    """`clerksync send-event`, `deliveries` and `doctor` work against a running stack."""
+    environment = {
+        "CLERK_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "CLERKSYNC_SERVICE_TARGET": stack.target,
+        "DATABASE_URL": stack.database_url,
+    }
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(*arguments, environment=environment)
+
+    to_front = ("--url", stack.webhook_url)
+    sample = ("send-event", "--sample", "organizationMembership.created", "--id", "msg_1", *to_front)
+    sent = await in_thread(lambda: command(*sample))
+    repeated = await in_thread(lambda: command(*sample))
+    await stack.post(b"not understood", svix_id="msg_bad")
+    listed = await in_thread(lambda: command("deliveries", "list", "--outcome", "quarantined"))
+    shown = await in_thread(lambda: command("deliveries", "show", "msg_bad", "--body"))
+    stuck = await in_thread(lambda: command("deliveries", "redrive", "--all"))
+    unknown = await in_thread(lambda: command("deliveries", "show", "msg_unknown"))
+    healthy = await in_thread(lambda: command("doctor"))
+    await stack.rows("insert into clerksync.deleted_entity values ('user', 'user_2sampleAda0000000000000000', now())")
+    broken = await in_thread(lambda: command("doctor"))
+
+    assert sent.stdout == 'msg_1: 200 {"outcome": "applied"}\n'
+    assert repeated.stdout == 'msg_1: 200 {"outcome": "duplicate"}\n'
+    assert "msg_bad" in listed.stdout
+    assert "msg_1" not in listed.stdout
+    assert "not understood" in shown.stdout
+    assert (stuck.returncode, stuck.stdout) == (1, "msg_bad: quarantined (the body is not JSON in UTF-8)\n")
+    assert unknown.returncode == 1
+    assert unknown.stderr == "clerksync: NOT_FOUND: the ledger holds no delivery with this svix_id\n"
+    assert healthy.returncode == 0, healthy.stdout
+    assert "look: see `clerksync deliveries" in healthy.stdout
+    assert broken.returncode == 1
+    assert "BROKEN" in broken.stdout
