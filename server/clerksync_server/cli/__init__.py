@@ -1,6 +1,8 @@
 """The command line. Each module holds one command, or one family of them."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import structlog
 import typer
@@ -16,6 +18,17 @@ _app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@_app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"clerksync {metadata.version('clerksync')}")
+        raise typer.Exit
+
+
 _app.command()(dev.dev)
 _app.command()(serve.service)
 _app.command()(serve.front)

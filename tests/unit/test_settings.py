@@ -1,0 +1,256 @@
+"""Settings: their defaults, what can be set, and that all problems are told at once, without a value."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clerksync_server.settings import ENVIRONMENT_NAMES, Address, InvalidSettings, Settings, load_settings
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+MARK = "hunter2"
+"""Part of every value that must not be repeated."""
+
+LISTENERS = ["CLERKSYNC_GRPC_LISTEN", "CLERKSYNC_HTTP_LISTEN", "CLERKSYNC_OPS_LISTEN"]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Loads settings from an environment that holds these variables and no others of ours."""
+
+    def load_from(*required: str, **variables: str) -> Settings:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return load_settings(*required)
+
+    return load_from
+
+
+@pytest.fixture
+def problems(load: Any) -> Any:
+    """The lines that an environment is refused with."""
+
+    def problems_of(*required: str, **variables: str) -> list[str]:
+        with pytest.raises(InvalidSettings) as caught:
+            load(*required, **variables)
+        return str(caught.value).splitlines()
+
+    return problems_of
+
+
+def test_the_defaults() -> None:
+    """An empty environment makes settings that work on one machine."""
+    defaults = load_settings()
+    shown = {ENVIRONMENT_NAMES[name]: getattr(defaults, name) for name in Settings.model_fields}
+
+    assert {
+        "DATABASE_URL": None,
+        "CLERK_WEBHOOK_SECRET": (),
+        "CLERK_INSTANCE_ID": None,
+        "CLERKSYNC_GRPC_LISTEN": ("127.0.0.1", 50051),
+        "CLERKSYNC_HTTP_LISTEN": ("127.0.0.1", 8080),
+        "CLERKSYNC_OPS_LISTEN": ("127.0.0.1", 9090),
+        "CLERKSYNC_SERVICE_TARGET": "127.0.0.1:50051",
+        "CLERKSYNC_DATABASE_POOL_SIZE": 8,
+        "CLERKSYNC_MAX_TOKEN_AGE": 60,
+        "CLERKSYNC_TOMBSTONE_RETENTION_DAYS": 90,
+        "CLERKSYNC_SHUTDOWN_GRACE": 10.0,
+        "CLERKSYNC_LOG_LEVEL": "info",
+        "CLERKSYNC_LOG_FORMAT": None,
+        "CLERKSYNC_DATA_DIR": Path(".clerksync"),
+    } == shown
+    assert defaults.target == "127.0.0.1:50051"
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT_NAMES.values())
+def test_an_empty_variable_is_not_set(name: str, load: Any) -> None:
+    """Compose files and charts set what is not wanted to the empty text."""
+    assert load_settings() == load(**{name: ""})
+
+
+def test_names_are_read_as_they_are_written(load: Any) -> None:
+    """A variable in small letters is another variable."""
+    assert load(clerk_instance_id="ins_1").instance_id is None
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+        ("localhost:65535", ("localhost", 65535)),
+        (":8080", ("0.0.0.0", 8080)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("[::]:8080", ("::", 8080)),
+        ("[fe80::1%eth0]:8080", ("fe80::1%eth0", 8080)),
+    ],
+)
+def test_where_to_listen(name: str, text: str, address: tuple[str, int], load: Any) -> None:
+    """A host and a port; IPv6 in brackets; without a host every interface."""
+    field = next(field for field, variable in ENVIRONMENT_NAMES.items() if variable == name)
+
+    assert address == getattr(load(**{name: text}), field)
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8080",
+        "127.0.0.1",
+        "h:",
+        "h:-1",
+        "h:65536",
+        "h:8_0",
+        "h:8.0",
+        "h:٣",
+        "h: 80",
+        "h:80 ",
+        "::1:80",
+        "[::1:80",
+        "[::1]",
+    ],
+)
+def test_where_nobody_can_listen(name: str, text: str, problems: Any) -> None:
+    """Anything else is told with an example of what is right."""
+    [problem] = problems(**{name: text})
+
+    assert problem.startswith(f"{name}: ")
+    assert "[::1]:8080" in problem
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "reachable"),
+    [
+        (Address("127.0.0.1", 1), "127.0.0.1:1", "127.0.0.1:1"),
+        (Address("0.0.0.0", 1), "0.0.0.0:1", "127.0.0.1:1"),
+        (Address("::", 1), "[::]:1", "[::1]:1"),
+        (Address("::1", 1), "[::1]:1", "[::1]:1"),
+        (Address("example", 1), "example:1", "example:1"),
+    ],
+)
+def test_an_address_as_text(address: Address, text: str, reachable: str) -> None:
+    """IPv6 is written in brackets, and every interface is reached by way of the loopback."""
+    assert text == str(address)
+    assert reachable == str(address.reachable())
+
+
+@pytest.mark.parametrize(
+    ("variables", "target"),
+    [
+        ({"CLERKSYNC_GRPC_LISTEN": "0.0.0.0:5000"}, "127.0.0.1:5000"),
+        ({"CLERKSYNC_GRPC_LISTEN": "[::]:5000"}, "[::1]:5000"),
+        ({"CLERKSYNC_SERVICE_TARGET": "dns:///clerksync:5000"}, "dns:///clerksync:5000"),
+        ({"CLERKSYNC_GRPC_LISTEN": ":1", "CLERKSYNC_SERVICE_TARGET": "127.0.0.1:50051"}, "127.0.0.1:50051"),
+        ({"CLERKSYNC_GRPC_LISTEN": ":1", "CLERKSYNC_SERVICE_TARGET": ""}, "127.0.0.1:1"),
+    ],
+)
+def test_where_the_service_is_found(variables: dict[str, str], target: str, load: Any) -> None:
+    """As set; else where this environment has it listen."""
+    assert target == load(**variables).target
+
+
+@pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"])
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        (SECRET, [SECRET]),
+        (f"{SECRET},{OTHER_SECRET}", [SECRET, OTHER_SECRET]),
+        (f" {SECRET} ,\t{OTHER_SECRET}, ", [SECRET, OTHER_SECRET]),
+    ],
+)
+def test_one_secret_or_several(name: str, text: str, secrets: list[str], load: Any) -> None:
+    """Either variable holds one secret, or several with commas in between, spaces allowed."""
+    assert secrets == load("webhook_secrets", **{name: text}).webhook_secret_texts
+
+
+def test_the_first_of_both_secret_variables_counts(load: Any) -> None:
+    """The other one is read only while the first is not set, or empty."""
+    assert [SECRET] == load(CLERK_WEBHOOK_SECRET=SECRET, CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET).webhook_secret_texts
+    assert [OTHER_SECRET] == load(
+        "webhook_secrets", CLERK_WEBHOOK_SECRET="", CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET
+    ).webhook_secret_texts
+
+
+@pytest.mark.parametrize("text", [None, "", ",", " ", " , "])
+def test_a_secret_that_is_needed_must_be_there(text: str | None, problems: Any) -> None:
+    """Commas and spaces alone are no secret: the front would refuse every delivery."""
+    variables = {} if text is None else {"CLERK_WEBHOOK_SECRET": text}
+
+    assert ["CLERK_WEBHOOK_SECRET: is not set, and this command needs it"] == problems("webhook_secrets", **variables)
+
+
+def test_every_problem_is_told_at_once(problems: Any) -> None:
+    """Whoever starts it learns everything that is wrong in one go: a line for each variable, and no value of it."""
+    wrong = {
+        "CLERK_WEBHOOK_SECRET": f"{SECRET},{MARK}",
+        "CLERKSYNC_GRPC_LISTEN": MARK,
+        "CLERKSYNC_HTTP_LISTEN": f"{MARK}:port",
+        "CLERKSYNC_OPS_LISTEN": f"{MARK}:99999",
+        "CLERKSYNC_DATABASE_POOL_SIZE": MARK,
+        "CLERKSYNC_MAX_TOKEN_AGE": "0",
+        "CLERKSYNC_TOMBSTONE_RETENTION_DAYS": "1",
+        "CLERKSYNC_SHUTDOWN_GRACE": "-1",
+        "CLERKSYNC_LOG_LEVEL": MARK,
+        "CLERKSYNC_LOG_FORMAT": MARK,
+    }
+    told = problems("database_url", **wrong)
+
+    assert sorted([*wrong, "DATABASE_URL"]) == [line.partition(": ")[0] for line in told]
+    assert MARK not in "\n".join(told)
+    assert SECRET not in "\n".join(told)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        MARK,
+        f"mysql://user:{MARK}@host/db",
+        f"http://{MARK}@host/db",
+        f"postgresql+asyncpg://user:{MARK}@host/db",
+        f"//user:{MARK}@host/db",
+        f"postgresql://user:{MARK}\u2100@host/db",
+        f"postgresql://user:[{MARK}]@host/db",
+        f"postgresql://user:[{MARK}@host/db",
+        f"postgresql://user:pw@[{MARK}]/db",
+    ],
+)
+def test_a_database_url_is_never_repeated(url: str, problems: Any) -> None:
+    """It holds a password, so the text tells how one looks instead."""
+    assert ["DATABASE_URL: expected postgresql://user:password@host:5432/database"] == problems(DATABASE_URL=url)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_database_url_is_kept_as_it_is(scheme: str, load: Any) -> None:
+    """Both spellings are in use, and what comes after them is the driver's affair."""
+    url = f"{scheme}://user:p%40ss@host:6543/db?sslmode=require"
+
+    assert url == load("database_url", DATABASE_URL=url).database_url.get_secret_value()
+
+
+def test_settings_can_be_shown(load: Any) -> None:
+    """No way of printing them shows a secret or a password."""
+    settings = load(DATABASE_URL=f"postgresql://user:{MARK}@host/db", CLERK_WEBHOOK_SECRET=SECRET)
+
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
+        assert MARK not in shown
+        assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("CLERKSYNC_DATABASE_POOL_SIZE", 1, 100),
+        ("CLERKSYNC_MAX_TOKEN_AGE", 1, 315_360_000),
+        ("CLERKSYNC_TOMBSTONE_RETENTION_DAYS", 2, 3650),
+        ("CLERKSYNC_SHUTDOWN_GRACE", 0, 600),
+    ],
+)
+def test_numbers_have_bounds(name: str, low: int, high: int, load: Any, problems: Any) -> None:
+    """Both bounds can be set, and what lies beyond them, or is no number, cannot."""
+    for value in (low, high):
+        load(**{name: str(value)})
+    for wrong in (str(low - 1), str(high + 1), "nan", "inf", "many", "1;2"):
+        assert [name] == [line.partition(": ")[0] for line in problems(**{name: wrong})]
