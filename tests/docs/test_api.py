@@ -76,9 +76,7 @@ def test_every_error_is_listed_as_it_is_sent() -> None:
     """Code and details of each reason in the table are those that grpc_api/status.py sends."""
     expected = {_told(error) for error in FAILURES}
 
-    listed = {
-        (row[0], row[1], row[2]) for row in API.table("reason", "code", "details", "when", "what a caller does")
-    }
+    listed = {(row[0], row[1], row[2]) for row in API.table("reason", "code", "details", "when", "what a caller does")}
 
     assert expected == listed
 

@@ -52,7 +52,9 @@ def test_every_log_line_is_listed() -> None:
         for event in call.findall(path.read_text(encoding="utf-8"))
     }
 
-    listed = {name for row in OPERATIONS.table("event", "level", "from", "fields of its own") for name in row[0].split(", ")}
+    listed = {
+        name for row in OPERATIONS.table("event", "level", "from", "fields of its own") for name in row[0].split(", ")
+    }
 
     assert {f"`{event}`" for event in logged} == listed
 
