@@ -1,5 +1,6 @@
--- Looks at `organization` and `user_profile` of an earlier Clerk set-up, and refuses what cannot be adopted whole, before
--- anything has changed. On a database without such tables it finds nothing. Its views serve 0002 too, which drops them.
+-- Looks at `organization` and `user_profile` of an earlier Clerk set-up, and refuses what cannot be adopted whole,
+-- before anything has changed. On a database without such tables it finds nothing. Its views serve 0002 too, which
+-- drops them.
 
 -- The columns that have a meaning for clerksync. `key` and `text` come from Clerk, `own` ones only clerksync makes.
 create view clerksync.wanted_column (table_name, column_name, kind, wanted_type) as
@@ -47,9 +48,8 @@ select
     a.atthasdef or a.attidentity <> '' as fills_itself,
     a.attgenerated <> '' or a.attidentity <> '' as is_generated,
     blockers.names as used_by,
-    -- A varchar without a limit behaves as text: not worth a quarrel with what uses it.
-    a.atttypid <> w.wanted_type::regtype
-        and not (a.atttypid = 'varchar'::regtype and a.atttypmod = -1 and blockers.names is not null) as differs,
+    -- A varchar without a limit too: a query that has a parameter for it and for a text finds no type that fits both.
+    a.atttypid <> w.wanted_type::regtype as differs,
     case w.kind
         when 'key' then y.typcategory = 'S'
         when 'text' then y.typcategory in ('S', 'E')
@@ -62,7 +62,9 @@ join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdro
 join pg_type as y on y.oid = a.atttypid
 left join clerksync.wanted_column as w on w.table_name = t.relname and w.column_name = a.attname
 cross join lateral (
-    select string_agg(distinct coalesce('view ' || r.ev_class::regclass, pg_describe_object(d.classid, d.objid, 0)), ', ')
+    select string_agg(
+        distinct coalesce('view ' || r.ev_class::regclass, pg_describe_object(d.classid, d.objid, 0)), ', '
+    )
     from pg_depend as d
     left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
     where d.refclassid = 'pg_class'::regclass and d.refobjid = t.oid and d.refobjsubid = a.attnum
@@ -84,7 +86,9 @@ select
     i.indisprimary as is_primary,
     i.indisunique or i.indisexclusion as is_unique,
     i.indpred is not null as has_condition,
-    i.indisvalid and i.indimmediate and not i.indisexclusion and i.indpred is null as is_complete,
+    -- Fit to back a constraint.
+    i.indisvalid and i.indimmediate and not i.indisexclusion and i.indpred is null and 0 = all (i.indoption::int2 [])
+        and not exists (select from pg_opclass as o where o.oid = any (i.indclass) and not o.opcdefault) as is_complete,
     keys.columns,
     touched.columns as touches,
     touched.columns = array['slug'] and not exists (
@@ -152,8 +156,8 @@ begin
 
         union all
         select
-            format('row-level security of public.%I binds its owner too, and would hide rows from the migration', t.relname),
-            format('alter table public.%I no force row level security; after the migration you may force it again', t.relname)
+            format('row-level security of public.%I binds its owner too, and would hide rows from us', t.relname),
+            format('alter table public.%I no force row level security; and force it again afterwards', t.relname)
         from pg_class as t
         where t.relnamespace = 'public'::regnamespace and t.relname in ('organization', 'user_profile')
             and t.relkind = 'r' and row_security_active(t.oid)
@@ -161,7 +165,7 @@ begin
         union all
         select
             format('public.%I has no column %I', w.table_name, w.column_name),
-            format('rename the column that holds Clerk''s ids to %I, or rename the table if it is another one', w.column_name)
+            format('rename the column with Clerk''s ids to %I, or the table if it is another one', w.column_name)
         from clerksync.wanted_column as w
         where w.kind = 'key'
             and exists (select from clerksync.earlier_column as e where e.table_name = w.table_name)
@@ -173,7 +177,7 @@ begin
         union all
         select
             format('public.%I.%I has a name that clerksync needs for a column of its own', e.table_name, e.column_name),
-            format('alter table public.%I rename column %I to %I;', e.table_name, e.column_name, 'earlier_' || e.column_name)
+            format('alter table public.%I rename column %I to earlier_%2$s;', e.table_name, e.column_name)
         from clerksync.earlier_column as e
         where e.kind = 'own'
             -- All of them, as they should be: a table of clerksync's that was restored without the schema clerksync.
@@ -193,15 +197,18 @@ begin
 
         union all
         select
-            format('public.%I.%I has to become %s, and this uses it: %s', e.table_name, e.column_name, e.wanted_type, e.used_by),
+            format('public.%I.%I has to become %s, and this uses it: %s',
+                e.table_name, e.column_name, e.wanted_type, e.used_by),
             format('drop it, migrate, and create it again: %s', e.used_by)
         from clerksync.earlier_column as e
         where e.differs and e.is_convertible and e.kind <> 'own' and e.used_by is not null
 
         union all
         select
-            format('public.%I.%I must not be null and has no default: clerksync cannot fill it', e.table_name, e.column_name),
-            format('give it a default, or: alter table public.%I alter column %I drop not null;', e.table_name, e.column_name)
+            format('public.%I.%I must not be null and has no default: clerksync cannot fill it',
+                e.table_name, e.column_name),
+            format('give it a default, or: alter table public.%I alter column %I drop not null;',
+                e.table_name, e.column_name)
         from clerksync.earlier_column as e
         where e.is_not_null and not e.fills_itself
             and (e.kind = 'extra' or e.kind = 'id' and e.type_name <> 'uuid')
@@ -295,9 +302,11 @@ begin
         if found then
             raise exception using
                 errcode = 'CS001',
-                message = format('public.%I has several rows with the same %s; nothing was changed', key.table_name, key.columns),
+                message = format('public.%I has several rows with the same %s; nothing was changed',
+                    key.table_name, key.columns),
                 hint = format(
-                    'Keep one of each. This lists them: select %1$s, count(*) from public.%2$I group by %1$s having count(*) > 1;',
+                    'Keep one of each. This lists them: '
+                    'select %1$s, count(*) from public.%2$I group by %1$s having count(*) > 1;',
                     key.columns, key.table_name
                 );
         end if;
@@ -308,16 +317,19 @@ begin
             raise exception using
                 errcode = 'CS001',
                 message = format('public.%I has rows without an id; nothing was changed', key.table_name),
-                hint = format('Give each an id of its own: update public.%I set id = … where id is null;', key.table_name);
+                hint = format('Give each one of its own. This lists them: select * from public.%I where id is null;',
+                    key.table_name);
         end if;
     end loop;
 
     for mark in
-        select e.table_name, e.column_name,
-            case e.type_name when 'boolean' then format('%I', e.column_name) else format('%I is not null', e.column_name) end
-            as condition
+        select
+            e.table_name,
+            e.column_name,
+            format(case e.type_name when 'boolean' then '%I' else '%I is not null' end, e.column_name) as condition
         from clerksync.earlier_column as e
-        where e.kind = 'extra' and e.column_name in ('deleted', 'deleted_at', 'is_deleted', 'removed', 'removed_at', 'is_removed')
+        where e.kind = 'extra'
+            and e.column_name in ('deleted', 'deleted_at', 'is_deleted', 'removed', 'removed_at', 'is_removed')
             and (e.type_name in ('boolean', 'date') or e.type_name like 'timestamp%')
     loop
         execute format('select exists (select from public.%I where %s)', mark.table_name, mark.condition) into found;
@@ -325,11 +337,12 @@ begin
             raise exception using
                 errcode = 'CS001',
                 message = format(
-                    'public.%I has rows that %I marks as gone, and whom clerksync would take for members; nothing was changed',
+                    'public.%I has rows that %I marks as gone, and clerksync would take for alive; nothing was changed',
                     mark.table_name, mark.column_name
                 ),
                 hint = format(
-                    'Move or delete them. This lists them: select id from public.%I where %s;', mark.table_name, mark.condition
+                    'Move or delete them. This lists them: select * from public.%I where %s;',
+                    mark.table_name, mark.condition
                 );
         end if;
     end loop;

@@ -1,7 +1,7 @@
--- Brings `organization` and `user_profile` of an earlier Clerk set-up, which 0001 has found fit, into the shape that 0003
--- completes. Without such tables it does nothing. No row is deleted, and ids, names, slugs, images, settings, roles and
--- columns of the application's keep their values. The statements are collected before the first of them runs: they change
--- what the views of 0001 show.
+-- Brings `organization` and `user_profile` of an earlier Clerk set-up, which 0001 has found fit, into the shape that
+-- 0003 completes. Without such tables it does nothing. No row is deleted, and ids, names, slugs, images, settings,
+-- roles and columns of the application's keep their values. Statements are collected before the first of them runs,
+-- because they change what the views of 0001 show.
 
 -- Takes away what 0003 makes anew, and unique slugs: Clerk frees slugs and lets others use them.
 do $drop_constraints$
@@ -73,8 +73,8 @@ begin
 end
 $convert_columns$;
 
--- Fills what must not be null, and makes every profile provisional: it rests on the time at which the earlier set-up made
--- it, so that a removal which Clerk reports ends it, and the next event about the membership confirms it.
+-- Fills what must not be null, and makes every profile provisional: it rests on the time at which the earlier set-up
+-- made it, so that a removal which Clerk reports ends it, and the next event about the membership confirms it.
 do $fill_columns$
 declare
     earlier text;
@@ -213,7 +213,9 @@ begin
 
     -- What is left of a profile's keys to its organization does what 0003 wants.
     foreach statement in array array(
-        select format('alter table public.user_profile rename constraint %I to user_profile_clerk_org_id_fkey', c.conname)
+        select format(
+            'alter table public.user_profile rename constraint %I to user_profile_clerk_org_id_fkey', c.conname
+        )
         from pg_constraint as c
         join clerksync.earlier_column as e on e.relation = c.conrelid and c.conkey = array[e.position]
         where e.table_name = 'user_profile' and e.column_name = 'clerk_org_id' and c.contype = 'f'
@@ -240,8 +242,8 @@ begin
         where c.contype = 'f' and c.confdeltype in ('a', 'r')
             and c.confrelid in (to_regclass('public.organization'), to_regclass('public.user_profile'))
     loop
-        raise warning 'the foreign key % of % has no "on delete" action: what Clerk deletes cannot be deleted from % while '
-            'rows of % refer to it', blocking.conname, blocking.referrer, blocking.referred, blocking.referrer;
+        raise warning 'the foreign key % of % has no "on delete" action: what Clerk deletes cannot be deleted from % '
+            'while rows of % refer to it', blocking.conname, blocking.referrer, blocking.referred, blocking.referrer;
     end loop;
 end
 $warn$;

@@ -47,11 +47,11 @@ alter table public.user_profile
     add column if not exists created_at timestamptz not null default now(),
     add column if not exists updated_at timestamptz not null default now();
 
--- Profiles of an earlier set-up whose organization is missing get a placeholder, with what organization_cache knows of it.
+-- Profiles of an earlier set-up whose organization is missing get a placeholder, with what organization_cache knows.
 do $insert_placeholders$
 declare
     cache_key text;
-    cache text := 'select null::text as clerk_org_id, null::text as name, null::text as slug, null::text as image_url where false';
+    cache text := 'values (null::text, null::text, null::text, null::text)';
 begin
     if not exists (
         select from public.user_profile as p
@@ -65,19 +65,17 @@ begin
     from unnest(array['clerk_org_id', 'clerk_organization_id', 'organization_id', 'org_id', 'id']) with ordinality as k
         (name, preference)
     join pg_attribute as a on a.attname = k.name and not a.attisdropped
+    join pg_type as t on t.oid = a.atttypid and t.typcategory = 'S'
     where a.attrelid = to_regclass('public.organization_cache')
     order by k.preference
     limit 1;
     if cache_key is not null then
         select format(
-            'select distinct on (%1$I::text) %1$I::text as clerk_org_id, %2$s from public.organization_cache',
-            cache_key, string_agg(
-                case when a.attname is null then 'null::text' else quote_ident(a.attname) || '::text' end
-                    || ' as ' || k.name, ', '
-            )
+            'select distinct on (%1$I::text) %1$I::text, %2$s from public.organization_cache', cache_key,
+            string_agg(format('%s::text', coalesce(quote_ident(a.attname), 'null')), ', ' order by k.position)
         )
         into cache
-        from unnest(array['name', 'slug', 'image_url']) as k (name)
+        from unnest(array['name', 'slug', 'image_url']) with ordinality as k (name, position)
         left join pg_attribute as a
             on a.attname = k.name and not a.attisdropped and a.attrelid = to_regclass('public.organization_cache');
     end if;
@@ -88,7 +86,7 @@ begin
         'insert into public.organization (clerk_org_id, name, slug, image_url, is_placeholder) '
         'select p.clerk_org_id, coalesce(nullif(c.name, %1$L), p.clerk_org_id), c.slug, c.image_url, true '
         'from (select distinct clerk_org_id from public.user_profile where clerk_org_id is not null) as p '
-        'left join (%2$s) as c using (clerk_org_id) '
+        'left join (%2$s) as c (clerk_org_id, name, slug, image_url) using (clerk_org_id) '
         'where not exists (select from public.organization as o where o.clerk_org_id = p.clerk_org_id)',
         '', cache
     );
@@ -102,7 +100,10 @@ begin
     if not exists (select from pg_constraint where conrelid = 'public.organization'::regclass and contype = 'p') then
         alter table public.organization add constraint organization_pkey primary key (id);
     end if;
-    if not exists (select from pg_constraint where conname = 'organization_clerk_org_id_key' and conrelid = 'public.organization'::regclass) then
+    if not exists (
+        select from pg_constraint
+        where conname = 'organization_clerk_org_id_key' and conrelid = 'public.organization'::regclass
+    ) then
         alter table public.organization add constraint organization_clerk_org_id_key unique (clerk_org_id);
     end if;
     if not exists (select from pg_constraint where conrelid = 'public.user_profile'::regclass and contype = 'p') then
@@ -116,7 +117,8 @@ begin
             add constraint user_profile_clerk_user_id_clerk_org_id_key unique (clerk_user_id, clerk_org_id);
     end if;
     if not exists (
-        select from pg_constraint where conname = 'user_profile_clerk_org_id_fkey' and conrelid = 'public.user_profile'::regclass
+        select from pg_constraint
+        where conname = 'user_profile_clerk_org_id_fkey' and conrelid = 'public.user_profile'::regclass
     ) then
         alter table public.user_profile
             add constraint user_profile_clerk_org_id_fkey

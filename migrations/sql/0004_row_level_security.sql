@@ -18,7 +18,8 @@ begin
                     message = format('the role %I may not create the roles that clerksync needs', current_user),
                     hint = format(
                         'Let an administrator run this, then run the migration again: '
-                        'create role clerksync_service nologin admin %1$I; create role clerksync_reader nologin admin %1$I;',
+                        'create role clerksync_service nologin admin %1$I; '
+                        'create role clerksync_reader nologin admin %1$I;',
                         current_user
                     );
         end;
@@ -26,12 +27,13 @@ begin
 end
 $create_roles$;
 
--- The organization in the caller's claims, as Supabase hands them over: `org_id` in Clerk's first session tokens, `o.id` in
--- the second. Null without claims.
+-- The organization in the caller's claims, as Supabase hands them over: `org_id` in the first version of Clerk's
+-- session tokens, `o.id` in the second. Null without claims.
 create function clerksync.claimed_org_id()
 returns text
 language sql
 stable
+parallel safe
 set search_path = ''
 as $$
     select coalesce(nullif(claims ->> 'org_id', ''), nullif(claims -> 'o' ->> 'id', ''))
@@ -50,7 +52,8 @@ begin
             and p.polname not like 'clerksync\_%'
         group by p.polrelid
     loop
-        raise warning '% keeps its earlier policies %: they no longer widen what readers see', earlier.relation, earlier.names;
+        raise warning '% keeps its earlier policies %: they no longer widen what readers see',
+            earlier.relation, earlier.names;
     end loop;
 
     for earlier in
@@ -64,8 +67,8 @@ begin
             and g.rolname not in ('clerksync_service', 'clerksync_reader', 'anon', 'authenticated')
         group by t.oid
     loop
-        raise warning '% now has row-level security: these roles see no rows until you grant them clerksync_reader, or make '
-            'policies for them: %', earlier.relation, earlier.names;
+        raise warning '% now has row-level security: these roles see no rows until you grant them clerksync_reader, '
+            'or make policies for them: %', earlier.relation, earlier.names;
     end loop;
 end
 $warn$;
@@ -77,9 +80,12 @@ alter table public.user_profile enable row level security;
 do $grant_and_restrict$
 declare
     readers text := (
-        select string_agg(quote_ident(rolname), ', ') from pg_roles where rolname in ('clerksync_reader', 'authenticated')
+        select string_agg(quote_ident(rolname), ', ') from pg_roles
+        where rolname in ('clerksync_reader', 'authenticated')
     );
-    outsiders text := (select concat_ws(', ', 'public', max(quote_ident(rolname))) from pg_roles where rolname = 'anon');
+    outsiders text := (
+        select concat_ws(', ', 'public', max(quote_ident(rolname))) from pg_roles where rolname = 'anon'
+    );
     restricted text := (
         select string_agg(quote_ident(rolname), ', ') from pg_roles
         where rolname in ('clerksync_reader', 'authenticated', 'anon')
@@ -92,19 +98,23 @@ begin
         execute format('drop policy if exists clerksync_read_no_other on public.%I', table_name);
         execute format('drop policy if exists clerksync_write on public.%I', table_name);
         -- The sub-select is run once for a query, not once for a row.
-        execute format('create policy clerksync_read on public.%I for select to %s using (%s)', table_name, readers, own);
+        execute format(
+            'create policy clerksync_read on public.%I for select to %s using (%s)', table_name, readers, own
+        );
         -- Whatever other policies allow, readers see no other organization.
         execute format(
             'create policy clerksync_read_no_other on public.%I as restrictive for select to %s using (%s)',
             table_name, restricted, own
         );
         execute format(
-            'create policy clerksync_write on public.%I for all to clerksync_service using (true) with check (true)', table_name
+            'create policy clerksync_write on public.%I for all to clerksync_service using (true) with check (true)',
+            table_name
         );
 
         execute format('revoke all on public.%I from %s cascade', table_name, readers);
         execute format(
-            'revoke insert, update, delete, truncate, references, trigger on public.%I from %s cascade', table_name, outsiders
+            'revoke insert, update, delete, truncate, references, trigger on public.%I from %s cascade',
+            table_name, outsiders
         );
         if current_setting('server_version_num')::integer >= 170000 then
             execute format('revoke maintain on public.%I from %s cascade', table_name, outsiders);
@@ -131,7 +141,8 @@ begin
     foreach statement in array array(
         select distinct format('grant usage on sequence %s to clerksync_service', s.oid::regclass)
         from pg_attrdef as a
-        join pg_depend as d on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid and d.refclassid = 'pg_class'::regclass
+        join pg_depend as d
+            on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid and d.refclassid = 'pg_class'::regclass
         join pg_class as s on s.oid = d.refobjid and s.relkind = 'S'
         where a.adrelid in ('public.organization'::regclass, 'public.user_profile'::regclass)
     ) loop

@@ -17,10 +17,8 @@ from clerksync_server.database import migrate as runner
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 COLUMNS = """
-select c.relname || '.' || a.attname as column,
-    -- Without a limit both are the same.
-    replace(format_type(a.atttypid, a.atttypmod), 'character varying', 'text') as type,
-    a.attnotnull as not_null, pg_get_expr(d.adbin, d.adrelid) as default
+select c.relname || '.' || a.attname as column, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
+    pg_get_expr(d.adbin, d.adrelid) as default
 from pg_attribute as a
 join pg_class as c on c.oid = a.attrelid and c.relkind = 'r'
 left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -146,7 +144,7 @@ class Roles:
 
 @pytest.fixture
 def own_roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Roles:
-    """The migrations with names of their own for the roles, which all databases of a cluster, and so all tests, share."""
+    """The migrations with other names for the roles, which all databases of a cluster, and so all tests, share."""
     suffix = secrets.token_hex(4)
     roles = Roles(f"service_{suffix}", f"reader_{suffix}", f"authenticated_{suffix}", f"anon_{suffix}")
     copy = tmp_path / "migrations"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from clerksync_server.database.migrate import migrate
+from clerksync_server.database.sql import load_queries
 
 SUPABASE = """
 create table organization (
@@ -128,7 +129,7 @@ create unique index pair on user_profile (clerk_user_id, clerk_org_id);
 create unique index pair_again on user_profile (clerk_org_id, clerk_user_id);
 create index on user_profile (clerk_user_id);
 create index some_profiles on user_profile (clerk_org_id) where onboarded;
-create view active as select id, clerk_user_id, role from user_profile where onboarded;
+create view active as select id, onboarded from user_profile;
 """
 SET_UPS = {
     "supabase": SUPABASE,
@@ -172,3 +173,16 @@ async def test_adoption_keeps_every_row(empty_database: str, earlier: Any, rows:
     await migrate(empty_database)
 
     assert before == {table: await rows(earlier, table, columns) for table, columns in KEPT.items()}
+
+
+@pytest.mark.parametrize("set_up", SET_UPS)
+async def test_every_query_of_the_service_runs_on_an_adopted_database(
+    empty_database: str, earlier: Any, set_up: str
+) -> None:
+    """Postgres finds types for all parameters, and all that is named."""
+    await earlier.execute(SET_UPS[set_up] + ROWS)
+    await migrate(empty_database)
+
+    for file_name in ("deliveries.sql", "doctor.sql", "ensure.sql", "facts.sql", "health.sql"):
+        for query in load_queries(file_name).values():
+            await earlier.prepare(query)

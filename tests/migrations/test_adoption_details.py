@@ -291,3 +291,20 @@ async def test_tables_of_clerksync_without_its_schema_are_kept_as_they_are(
     assert await migrate(empty_database) == ["0001", "0002", "0003", "0004"]
 
     assert before == (await rows(earlier, "organization"), await rows(earlier, "user_profile"))
+
+
+async def test_tables_without_ids_get_them(empty_database: str, earlier: Any) -> None:
+    """Each row one of its own, beside the primary key that there is."""
+    await earlier.execute(
+        """
+        create table organization (clerk_org_id text primary key);
+        create table user_profile (clerk_user_id text, clerk_org_id text, primary key (clerk_user_id, clerk_org_id));
+        insert into organization values ('org_a'), ('org_b');
+        insert into user_profile values ('user_1', 'org_a'), ('user_2', 'org_a');
+        """
+    )
+
+    await migrate(empty_database)
+
+    assert await earlier.fetchval("select count(distinct id) from organization where id is not null") == 2
+    assert await earlier.fetchval("select count(distinct id) from user_profile where id is not null") == 2

@@ -106,3 +106,20 @@ async def test_a_role_that_may_not_make_schemas_is_told(
 
     with pytest.raises(MigrationError, match=r"permission denied for database .*\nRun the migration as the owner"):
         await migrate(dsn_as(empty_database, f"guest_{own_roles.reader}", "secret"))
+
+
+async def test_an_error_of_the_version_table_is_told_as_well(
+    own_database: Any, empty_database: str, own_roles: Any, earlier: Any, dsn_as: Any
+) -> None:
+    """A schema that is there already may belong to somebody else."""
+    await own_database()
+    guest = f"guest_{own_roles.reader}"
+    await earlier.execute(
+        f"create role {guest} login password 'secret';"
+        f"create schema clerksync; grant usage on schema clerksync to {guest};"
+    )
+
+    with pytest.raises(
+        MigrationError, match=r"^permission denied for schema clerksync\nRun the migration as the owner"
+    ):
+        await migrate(dsn_as(empty_database, guest, "secret"))

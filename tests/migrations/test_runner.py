@@ -34,7 +34,8 @@ async def test_an_empty_database_is_brought_to_the_revision_that_the_code_needs(
         applied = await migrate(empty_database)
 
     assert applied == ALL
-    assert REQUIRED_REVISION == applied[-1] == await current_revision(earlier)
+    assert applied[-1] == await current_revision(earlier)
+    assert is_compatible(applied[-1])
     assert logs == []
 
 
@@ -98,9 +99,7 @@ async def test_an_unknown_revision_is_refused(empty_database: str, earlier: Any)
         await migrate(empty_database)
 
 
-async def test_an_older_database_gets_what_is_missing(
-    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_roles: Any
-) -> None:
+async def test_an_older_database_gets_what_is_missing(empty_database: str, own_roles: Any) -> None:
     """Only the migrations that are pending are applied."""
     migrations = runner.migrations_dir()
     await migrate(empty_database)
@@ -109,7 +108,6 @@ async def test_an_older_database_gets_what_is_missing(
         'def upgrade(run_sql_file):\n    run_sql_file("0005_add_note.sql")\n'
     )
     (migrations / "sql" / "0005_add_note.sql").write_text("create table clerksync.note (text text); select 1;")
-    monkeypatch.setattr(runner, "REQUIRED_REVISION", "0005")
 
     assert await migrate(empty_database) == ["0005"]
 
@@ -210,14 +208,14 @@ async def test_nothing_is_left_of_a_session(empty_database: str, postgres_server
 
 
 def test_every_migration_has_its_number_and_its_stub() -> None:
-    """Numbers have no gaps, a stub runs the file of its own name after the one before, and the code needs the last."""
+    """Numbers have no gaps, a stub runs the file of its name after the one before, and the code needs one of them."""
     names = sorted(path.stem for path in (migrations_dir() / "sql").glob("*.sql"))
     stubs = {path.stem: path.read_text() for path in (migrations_dir() / "versions").glob("*.py")}
 
     assert [f"{number:04}" for number in range(1, len(names) + 1)] == [name[:4] for name in names]
     assert [name for name in names if not re.fullmatch(r"\d{4}_[a-z]+(_[a-z]+)+", name)] == []
     assert names == sorted(stubs)
-    assert names[-1][:4] == REQUIRED_REVISION
+    assert REQUIRED_REVISION in [name[:4] for name in names]
     for before, name in zip([None, *names], names, strict=False):
         assert f'revision = "{name[:4]}"\n' in stubs[name]
         assert f'down_revision = "{before[:4]}"\n' if before else "down_revision = None\n" in stubs[name]

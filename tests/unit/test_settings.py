@@ -182,6 +182,15 @@ def test_a_secret_that_is_needed_must_be_there(text: str | None, problems: Any) 
     assert ["CLERK_WEBHOOK_SECRET: is not set, and this command needs it"] == problems("webhook_secrets", **variables)
 
 
+@pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"])
+def test_a_wrong_secret_is_told_by_the_variable_that_holds_it(name: str, problems: Any) -> None:
+    """Whoever has set the one variable need not look for the other."""
+    [problem] = problems("webhook_secrets", **{name: MARK})
+
+    assert f"{name}:" == problem.split()[0]
+    assert MARK not in problem
+
+
 def test_every_problem_is_told_at_once(problems: Any) -> None:
     """Whoever starts it learns everything that is wrong in one go: a line for each variable, and no value of it."""
     wrong = {

@@ -1,7 +1,7 @@
--- Makes provisional profiles of the pairs in `user_organization` that have none. Not a migration: nobody can tell whether
--- such a pair is a member whom the earlier set-up forgot or one whom Clerk has removed since. Run it only if you trust the
--- table, as the owner of the tables, after `clerksync migrate`. It may be run again, and while the service is at work.
--- Whoever is known to be removed is left out, and any removal that Clerk reports later ends such a profile.
+-- Makes provisional profiles of the pairs in `user_organization` that have none. Not a migration: nobody can tell
+-- whether such a pair is a member whom the earlier set-up forgot, or one whom Clerk has removed since. Run it only if
+-- you trust the table, as the owner of the tables, after `clerksync migrate`. It may be run again, and while clerksync
+-- is at work. Whoever is known to be removed is left out, and any removal that Clerk reports later ends such a profile.
 
 do $import_user_organization$
 declare
@@ -33,8 +33,7 @@ begin
 
     -- Rows that are marked as gone are none.
     select string_agg(
-        case a.atttypid when 'boolean'::regtype then format('%I is not true', a.attname) else format('%I is null', a.attname) end,
-        ' and '
+        format(case a.atttypid when 'boolean'::regtype then '%I is not true' else '%I is null' end, a.attname), ' and '
     )
     into condition
     from pg_attribute as a

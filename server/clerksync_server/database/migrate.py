@@ -90,7 +90,7 @@ async def current_revision(connection: "Connection") -> str | None:
 
 def is_compatible(current: str | None) -> bool:
     """Whether this code can work with a database at this revision: the one it needs, or a newer one."""
-    return current is not None and current.isdecimal() and current >= REQUIRED_REVISION
+    return _has_reached(current, REQUIRED_REVISION)
 
 
 def migrations_dir() -> Path:
@@ -98,6 +98,10 @@ def migrations_dir() -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parents[1] / "migrations"
+
+
+def _has_reached(current: str | None, revision: str) -> bool:
+    return current is not None and current.isdecimal() and current >= revision
 
 
 async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
@@ -143,7 +147,9 @@ async def _take_turns(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 async def _apply_pending(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
     version_table = await connection.fetchval("select to_regclass($1)::oid", f"{_VERSION_SCHEMA}.{_VERSION_TABLE}")
     current = await current_revision(connection) if version_table is not None else None
-    if is_compatible(current):
+    newest = max(path.name for path in (migrations_dir() / "sql").glob("*.sql")).partition("_")[0]
+    if _has_reached(current, newest):
+        # By a newer program perhaps, whose revisions are unknown here.
         return []
     if await connection.fetchval("select to_regnamespace($1)::oid", _VERSION_SCHEMA) is None:
         await connection.execute(f"create schema {_VERSION_SCHEMA}")
