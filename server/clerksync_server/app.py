@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from datetime import timedelta
 
 import structlog
 from aiohttp import web
@@ -19,11 +20,21 @@ from clerksync_server.rules.evidence import EvidencePolicy
 from clerksync_server.settings import Address, Settings
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
+from clerksync_server.sync.explain import Explain
+from clerksync_server.sync.retention import Retention
 from clerksync_server.webhook_front.app import front_app
 from clerksync_server.webhook_front.client import connect
 
 _log = structlog.get_logger(__name__)
 _DAY_MS = 24 * 60 * 60 * 1000
+
+
+def retention_of(settings: Settings, database: Database) -> Retention:
+    return Retention(
+        database,
+        deliveries_kept=timedelta(days=settings.ledger_retention_days),
+        tombstones_kept=timedelta(days=settings.tombstone_retention_days),
+    )
 
 
 class SyncServiceProcess:
@@ -39,25 +50,31 @@ class SyncServiceProcess:
         )
         deliveries = Deliveries(self._database, instance_id=settings.instance_id)
         self._server = GrpcServer(
-            SyncServicer(deliveries, Ensure(self._database, policy)), DeliveryServicer(deliveries), lifecycle
+            SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy)),
+            DeliveryServicer(deliveries),
+            lifecycle,
         )
         self._monitor = DatabaseMonitor(self._database, lifecycle, self._tell_health)
-        self._watch: asyncio.Task[None] | None = None
+        self._retention = retention_of(settings, self._database)
+        self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> Address:
         await self._database.open()
         address = await self._server.start(self._settings.grpc_listen)
         await self._monitor.check()
-        self._watch = asyncio.create_task(self._monitor.run(), name="database monitor")
+        self._background = [
+            asyncio.create_task(self._monitor.run(), name="database monitor"),
+            asyncio.create_task(self._retention.run(), name="retention"),
+        ]
         return address
 
     async def stop(self) -> None:
         await self._tell_health()
         await self._server.stop(self._settings.shutdown_grace_s)
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in self._background:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+                await task
         await self._database.close()
 
     async def _tell_health(self) -> None:

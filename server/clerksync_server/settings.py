@@ -1,10 +1,11 @@
 """The settings: read from the environment, checked at the start, every problem told at once."""
 
+import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +18,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clerksync_server.clerk.signature import SignatureVerifier
+
+_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)$")
 
 
 class Address(NamedTuple):
@@ -48,7 +51,8 @@ def _address(value: Any) -> Any:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    scheme = urlsplit(value.get_secret_value()).scheme
+    # Parsing more of it than the scheme would raise errors that repeat the password.
+    scheme = value.get_secret_value().partition("://")[0]
     if scheme not in ("postgres", "postgresql"):
         raise ValueError("expected postgresql://user:password@host:5432/database")
     return value
@@ -136,6 +140,14 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_TOMBSTONE_RETENTION_DAYS",
         description="How long removals are remembered, in days. Tokens older than that prove nothing to Ensure.",
     )
+    ledger_retention_days: int = Field(
+        default=90,
+        ge=2,
+        le=3650,
+        validation_alias="CLERKSYNC_LEDGER_RETENTION_DAYS",
+        description="How long deliveries are remembered, in days; Svix can replay them for 90. Those in quarantine "
+        "stay until they are redriven.",
+    )
     shutdown_grace_s: float = Field(
         default=10.0,
         ge=0,
@@ -186,23 +198,34 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {name: _variables(name)[0] for name in Se
 """The variable of each setting."""
 
 
+def _misspelt() -> list[str]:
+    """Variables that look like one of ours. Those that Kubernetes makes of a Service's name are none."""
+    known = [variable for name in Settings.model_fields for variable in _variables(name)]
+    return [
+        f"{variable}: is no setting; is {meant} meant?"
+        for variable in os.environ
+        if variable.startswith("CLERK") and variable not in known and _OF_A_SERVICE.search(variable) is None
+        for meant in difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
+    ]
+
+
 def load_settings(*required: str, **overrides: Any) -> Settings:
     """Reads the environment. `required` names settings that must be there for the command at hand.
 
     `overrides` are by the name of the variable. Raises InvalidSettings with all problems at once.
     """
-    problems = [
-        f"{ENVIRONMENT_NAMES[name]}: is not set, and this command needs it"
-        for name in required
-        if not any(os.environ.get(variable) or overrides.get(variable) for variable in _variables(name))
-    ]
+    problems = _misspelt()
     try:
         settings = Settings(**overrides)
+        missing = [name for name in required if not getattr(settings, name)]
     except ValidationError as error:
         problems += [
             f"{detail['loc'][0]}: {detail['msg'].removeprefix('Value error, ')}"
             for detail in error.errors(include_input=False, include_url=False)
         ]
+        set_ = {variable for variable, value in (os.environ | overrides).items() if value}
+        missing = [name for name in required if set_.isdisjoint(_variables(name))]
+    problems += [f"{ENVIRONMENT_NAMES[name]}: is not set, and this command needs it" for name in missing]
     if problems:
         raise InvalidSettings("\n".join(sorted(problems)))
     return settings

@@ -17,7 +17,7 @@ from clerksync_server.clock import timestamp_of, utc_now
 from clerksync_server.database.connection import Database
 from clerksync_server.errors import Refused
 from clerksync_server.rules.evidence import LEEWAY_MS, EvidencePolicy, Verdict
-from clerksync_server.rules.world import Effect, World
+from clerksync_server.rules.world import World
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
 
@@ -47,13 +47,14 @@ class Both:
 
     async def deliver(self, body: bodies.Body) -> None:
         raw = json.dumps(body).encode()
-        event = decode_event(raw, attempted_at_ms=0)
-        effects = [self.world.apply(fact) for fact in event.facts]
-        expected = "applied" if effects[-1] is Effect.APPLIED else "stale"
+        event = decode_event(raw, attempted_at_ms=now_ms())
+        expected = [self.world.apply(fact) for fact in event.facts][-1]
+        svix_id = f"msg_{next(self._ids)}"
 
-        applied = await self._deliveries.apply(f"msg_{next(self._ids)}", raw, attempted_at=utc_now())
+        await self._deliveries.apply(svix_id, raw, attempted_at=utc_now())
 
-        assert expected == applied.outcome, body
+        delivery = (await self._deliveries.get(svix_id)).judgement
+        assert (expected.effect.name.lower(), expected) == (delivery.outcome, delivery.rule), body
 
     async def ensure_profile(self, user: str, org: str, issued_at_ms: int | None) -> None:
         expected = self.world.ensure_user_profile((user, org), **self._evidence(issued_at_ms))

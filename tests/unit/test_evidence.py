@@ -18,7 +18,8 @@ from clerksync_server.rules.facts import (
     UserSeen,
     Version,
 )
-from clerksync_server.rules.world import Effect, Profile, World
+from clerksync_server.rules.decisions import Effect
+from clerksync_server.rules.world import Profile, World
 
 USER, ORG = "user_1", "org_1"
 KEY = (USER, ORG)

@@ -1,7 +1,7 @@
 """From a verified body to the facts it tells."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ from clerksync_server.clerk.bodies import (
     TypeOnly,
 )
 from clerksync_server.clerk.values import NotUnderstood, checked_id, clean_text, time_ms
+from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import (
     Fact,
     Generation,
@@ -29,6 +30,8 @@ from clerksync_server.rules.facts import (
 )
 
 _MAX_TYPE_LENGTH = 255
+_FUTURE_LIMIT_MS = 24 * 60 * 60 * 1000
+"""More than any two clocks differ. Svix has timed the attempt, and the front has checked that against its own clock."""
 _ORDER_WITHIN_A_SECOND = {"created": 0, "updated": 1, "deleted": 2}
 """Attempts are timed in whole seconds; among bodies without times these milliseconds keep their natural order."""
 _Shape = TypeVar("_Shape")
@@ -43,41 +46,69 @@ class ClerkEvent:
     clerk_user_id: str | None = None
     clerk_org_id: str | None = None
     facts: tuple[Fact, ...] = ()
+    ignored_by: Rule | None = None
 
     @property
     def ours(self) -> bool:
-        return bool(self.facts)
+        return self.ignored_by is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """When the delivery was attempted, and the latest time that anything it tells of can have."""
+
+    attempted_at_ms: int
+    latest_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """When an event happened, as well as its body tells."""
+    """When an event happened, as well as its body tells; nothing it tells of can be later than `latest_ms`."""
 
     event_at_ms: int
     removed_at_ms: int
+    latest_ms: int
+
+    def snapshot_ms(self, value: Time, place: str) -> int:
+        """The time in a snapshot, or that of its event."""
+        return self.bounded(time_ms(value, place), place) or self.event_at_ms
+
+    def bounded(self, milliseconds: int | None, place: str) -> int | None:
+        """A time to come would win against every real one until then, so it is not believed."""
+        if milliseconds is not None and milliseconds > self.latest_ms:
+            raise NotUnderstood(f"{place} lies more than a day after the delivery was sent")
+        return milliseconds
 
 
-def decode_event(body: bytes, *, attempted_at_ms: int, instance_id: str | None = None) -> ClerkEvent:
+def decode_event(
+    body: bytes, *, attempted_at_ms: int, instance_id: str | None = None, now_ms: int | None = None
+) -> ClerkEvent:
     """Returns what the body tells; an event that is not `ours` if its type is none of the nine.
 
     With an `instance_id`, events that name another Clerk instance are not `ours` either.
 
     `attempted_at_ms` is the time of the delivery attempt, by Svix's clock. It stands in for times that the body lacks:
-    real bodies have always carried one, hand-written ones seldom do.
+    real bodies have always carried one, hand-written ones seldom do. Times more than a day after it, or after `now_ms`
+    if that is later, are not believed.
 
     Raises NotUnderstood, whose text names the place and never the value.
     """
+    event_type = None
     try:
-        event_type = msgspec.json.decode(body, type=TypeOnly).type
-        decode = _DECODERS.get(event_type)
+        raw_type = msgspec.json.decode(body, type=TypeOnly).type
+        event_type = (clean_text(raw_type) or "")[:_MAX_TYPE_LENGTH]
+        decode = _DECODERS.get(raw_type)
         if decode is None:
-            return ClerkEvent(type=(clean_text(event_type) or "")[:_MAX_TYPE_LENGTH])
+            return ClerkEvent(event_type, ignored_by=Rule.OTHER_TYPE)
         envelope = msgspec.json.decode(body, type=Envelope)
         if instance_id and envelope.instance_id and envelope.instance_id != instance_id:
-            return _event(envelope)
-        return decode(envelope, attempted_at_ms)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise NotUnderstood(_reason(error)) from None
+            return replace(_event(envelope), ignored_by=Rule.OTHER_INSTANCE)
+        latest_ms = max(attempted_at_ms, now_ms or 0) + _FUTURE_LIMIT_MS
+        return decode(envelope, _Attempt(attempted_at_ms, latest_ms))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NotUnderstood) as error:
+        not_understood = error if isinstance(error, NotUnderstood) else NotUnderstood(_reason(error))
+        not_understood.event_type = event_type
+        raise not_understood from None
 
 
 def _reason(error: Exception) -> str:
@@ -88,49 +119,49 @@ def _reason(error: Exception) -> str:
     return "the body is not JSON in UTF-8"
 
 
-def _organization_changed(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+def _organization_changed(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
     organization = _decode_data(envelope, OrganizationBody)
-    times = _times(envelope, organization.updated_at, organization.created_at, attempted_at_ms)
+    times = _times(envelope, organization.updated_at, organization.created_at, attempt)
     fact = _organization_fact(organization, times, "data")
     return _event(envelope, clerk_org_id=fact.clerk_org_id, facts=(fact,))
 
 
-def _organization_deleted(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+def _organization_deleted(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
     clerk_org_id = checked_id(_decode_data(envelope, IdOnly).id, "data.id")
-    times = _times(envelope, None, None, attempted_at_ms)
+    times = _times(envelope, None, None, attempt)
     fact = OrganizationDeleted(clerk_org_id, deleted_at_ms=times.removed_at_ms)
     return _event(envelope, clerk_org_id=clerk_org_id, facts=(fact,))
 
 
-def _user_changed(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+def _user_changed(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
     clerk_user_id = checked_id(_decode_data(envelope, IdOnly).id, "data.id")
     return _event(envelope, clerk_user_id=clerk_user_id, facts=(UserSeen(clerk_user_id),))
 
 
-def _user_deleted(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+def _user_deleted(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
     clerk_user_id = checked_id(_decode_data(envelope, IdOnly).id, "data.id")
-    times = _times(envelope, None, None, attempted_at_ms)
+    times = _times(envelope, None, None, attempt)
     fact = UserDeleted(clerk_user_id, deleted_at_ms=times.removed_at_ms)
     return _event(envelope, clerk_user_id=clerk_user_id, facts=(fact,))
 
 
-def _membership_changed(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+def _membership_changed(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
     membership = _decode_data(envelope, MembershipBody)
-    times = _times(envelope, membership.updated_at, membership.created_at, attempted_at_ms)
+    times = _times(envelope, membership.updated_at, membership.created_at, attempt)
     organization = _organization_fact(membership.organization, times, "data.organization")
     fact = MembershipSnapshot(
         clerk_user_id=checked_id(membership.public_user_data.user_id, "data.public_user_data.user_id"),
         clerk_org_id=organization.clerk_org_id,
         generation=_generation(membership, times),
-        version=Version(time_ms(membership.updated_at, "data.updated_at") or times.event_at_ms, times.event_at_ms),
+        version=Version(times.snapshot_ms(membership.updated_at, "data.updated_at"), times.event_at_ms),
         role=clean_text(membership.role),
     )
     return _event(envelope, fact.clerk_user_id, fact.clerk_org_id, (organization, fact))
 
 
-def _membership_deleted(envelope: Envelope, attempted_at_ms: int) -> ClerkEvent:
+def _membership_deleted(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
     membership = _decode_data(envelope, MembershipBody)
-    times = _times(envelope, membership.updated_at, membership.created_at, attempted_at_ms)
+    times = _times(envelope, membership.updated_at, membership.created_at, attempt)
     organization = _organization_fact(membership.organization, times, "data.organization")
     fact = MembershipEnded(
         clerk_user_id=checked_id(membership.public_user_data.user_id, "data.public_user_data.user_id"),
@@ -151,21 +182,27 @@ def _decode_data(envelope: Envelope, shape: type[_Shape]) -> _Shape:
         raise NotUnderstood(reason) from None
 
 
-def _times(envelope: Envelope, updated_at: Time, created_at: Time, attempted_at_ms: int) -> _Times:
+def _times(envelope: Envelope, updated_at: Time, created_at: Time, attempt: _Attempt) -> _Times:
     """The envelope's time, or the best there is instead.
 
     A snapshot is as of its own update time. A removal is not: the update time of what was removed may lie days before,
     so only the attempt, which is after the removal, can stand in for it.
     """
-    attempted_at_ms += _ORDER_WITHIN_A_SECOND[envelope.type.rpartition(".")[2]]
+    attempted_at_ms = attempt.attempted_at_ms + _ORDER_WITHIN_A_SECOND[envelope.type.rpartition(".")[2]]
     stamped_ms = time_ms(envelope.timestamp, "timestamp")
+    if stamped_ms is not None and stamped_ms > attempt.latest_ms and envelope.type.endswith("deleted"):
+        stamped_ms = None  # A deletion must not wait; it was over when it was sent.
     told_ms = stamped_ms or time_ms(updated_at, "data.updated_at") or time_ms(created_at, "data.created_at")
-    return _Times(event_at_ms=told_ms or attempted_at_ms, removed_at_ms=stamped_ms or attempted_at_ms)
+    times = _Times(
+        event_at_ms=told_ms or attempted_at_ms, removed_at_ms=stamped_ms or attempted_at_ms, latest_ms=attempt.latest_ms
+    )
+    times.bounded(stamped_ms, "timestamp")
+    return times
 
 
 def _generation(membership: MembershipBody, times: _Times) -> Generation:
-    created_at_ms = time_ms(membership.created_at, "data.created_at")
-    return Generation(created_at_ms or times.event_at_ms, checked_id(membership.id, "data.id"))
+    created_at_ms = times.snapshot_ms(membership.created_at, "data.created_at")
+    return Generation(created_at_ms, checked_id(membership.id, "data.id"))
 
 
 def _organization_fact(
@@ -175,14 +212,13 @@ def _organization_fact(
     name = clean_text(organization.name)
     if name is None:
         return OrganizationMention(clerk_org_id)
-    updated_at_ms = time_ms(organization.updated_at, f"{place}.updated_at")
     return OrganizationSnapshot(
         clerk_org_id=clerk_org_id,
         name=name,
         slug=clean_text(organization.slug),
         image_url=clean_text(organization.image_url),
         created_at_ms=time_ms(organization.created_at, f"{place}.created_at"),
-        version=Version(updated_at_ms or times.event_at_ms, times.event_at_ms),
+        version=Version(times.snapshot_ms(organization.updated_at, f"{place}.updated_at"), times.event_at_ms),
     )
 
 
@@ -201,7 +237,7 @@ def _event(
     )
 
 
-_DECODERS: dict[str, Callable[[Envelope, int], ClerkEvent]] = {
+_DECODERS: dict[str, Callable[[Envelope, _Attempt], ClerkEvent]] = {
     "organization.created": _organization_changed,
     "organization.updated": _organization_changed,
     "organization.deleted": _organization_deleted,

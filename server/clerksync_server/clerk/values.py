@@ -12,6 +12,9 @@ _LATEST_MS = 253_402_300_799_999
 class NotUnderstood(Exception):
     """A signed body cannot be understood. The text names the place, never the value."""
 
+    event_type: str | None = None
+    """The type of the event, if the body could be read so far."""
+
 
 def is_id(text: str) -> bool:
     """Whether the text can be an id: printable ASCII without spaces, 1 to 255 characters. Prefixes are not checked."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from clerksync_server.cli import deliveries, dev, doctor, migrate, send_event, serve
+from clerksync_server.cli import deliveries, dev, doctor, explain, migrate, prune, send_event, serve
 from clerksync_server.cli.failure import KNOWN_FAILURES, exit_code_of
 
 _app = typer.Typer(
@@ -35,6 +35,8 @@ _app.command()(serve.front)
 _app.command()(migrate.migrate)
 _app.command()(send_event.send_event)
 _app.command()(doctor.doctor)
+_app.command()(explain.explain)
+_app.command()(prune.prune)
 _app.add_typer(deliveries.app, name="deliveries")
 
 

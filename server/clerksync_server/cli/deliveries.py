@@ -1,27 +1,20 @@
 """`clerksync deliveries`: the ledger of webhook deliveries, through SyncService."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import grpc.aio
 import typer
-from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
 from rich.table import Table
 
 from clerksync.v1 import delivery_service_pb2, delivery_service_pb2_grpc, resources_pb2
-from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.cli.asking import TIMEOUT_S, ask, console, print_values, time_of
 from clerksync_server.database.deliveries import Outcome
-from clerksync_server.grpc_api.sync_servicer import DELIVERY_OUTCOMES
-from clerksync_server.settings import load_settings
-from clerksync_server.webhook_front.client import connect
+from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES
 
 if TYPE_CHECKING:
     from clerksync.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
 
-_TIMEOUT_S = 10.0
 _PREFIX = "DELIVERY_OUTCOME_"
 _Answer = TypeVar("_Answer")
 _SvixId = Annotated[str, typer.Argument(help="The delivery's svix-id, msg_…")]
@@ -47,21 +40,21 @@ def list_(
     request = delivery_service_pb2.ListDeliveriesRequest(page_size=limit)
     if outcome is not None:
         request.outcome = DELIVERY_OUTCOMES[Outcome(outcome.value)]
-    response = _ask(lambda stub: stub.ListDeliveries(request, timeout=_TIMEOUT_S))
+    response = _ask(lambda stub: stub.ListDeliveries(request, timeout=TIMEOUT_S))
     table = Table(box=None)
     for column in ("received", "svix-id", "type", "outcome", "reason"):
         table.add_column(column, overflow="fold")
     for delivery in response.deliveries:
         table.add_row(
-            _time(delivery, "receive_time"),
+            time_of(delivery, "receive_time"),
             delivery.svix_id,
             delivery.event_type or "-",
-            _outcome(delivery),
+            outcome_of(delivery),
             delivery.quarantine_reason,
         )
-    _console().print(table)
+    console().print(table)
     if response.next_page_token:
-        _console().print(f"… and more: raise --limit above {limit} to see them.")
+        console().print(f"… and more: raise --limit above {limit} to see them.")
 
 
 @app.command()
@@ -73,7 +66,7 @@ def show(
 ) -> None:
     """Show one delivery."""
     request = delivery_service_pb2.GetDeliveryRequest(svix_id=svix_id, include_body=body)
-    response = _ask(lambda stub: stub.GetDelivery(request, timeout=_TIMEOUT_S))
+    response = _ask(lambda stub: stub.GetDelivery(request, timeout=TIMEOUT_S))
     _print(response.delivery)
     if body:
         typer.echo(response.delivery.body.decode(errors="backslashreplace"))
@@ -92,7 +85,7 @@ def redrive(
     for quarantined_id in ids:
         response = _redrive(quarantined_id)
         reason = response.delivery.quarantine_reason
-        typer.echo(f"{quarantined_id}: {_outcome(response.delivery)}{f' ({reason})' if reason else ''}")
+        typer.echo(f"{quarantined_id}: {outcome_of(response.delivery)}{f' ({reason})' if reason else ''}")
         stuck += response.delivery.outcome == resources_pb2.DELIVERY_OUTCOME_QUARANTINED
     if not ids:
         typer.echo("nothing is quarantined")
@@ -102,7 +95,7 @@ def redrive(
 
 def _redrive(svix_id: str) -> delivery_service_pb2.RedriveDeliveryResponse:
     request = delivery_service_pb2.RedriveDeliveryRequest(svix_id=svix_id)
-    return _ask(lambda stub: stub.RedriveDelivery(request, timeout=_TIMEOUT_S))
+    return _ask(lambda stub: stub.RedriveDelivery(request, timeout=TIMEOUT_S))
 
 
 def _quarantined_ids() -> list[str]:
@@ -111,7 +104,7 @@ def _quarantined_ids() -> list[str]:
         page_size=1000, outcome=resources_pb2.DELIVERY_OUTCOME_QUARANTINED
     )
     while True:
-        response = _ask(lambda stub: stub.ListDeliveries(request, timeout=_TIMEOUT_S))
+        response = _ask(lambda stub: stub.ListDeliveries(request, timeout=TIMEOUT_S))
         ids += [delivery.svix_id for delivery in response.deliveries]
         if not response.next_page_token:
             return ids
@@ -119,51 +112,25 @@ def _quarantined_ids() -> list[str]:
 
 
 def _ask(call: "Callable[[DeliveryServiceAsyncStub], Awaitable[_Answer]]") -> _Answer:
-    target = load_settings().target
-
-    async def ask() -> _Answer:
-        async with connect(target) as channel:
-            # Generated code types the stub as if every channel were a blocking one.
-            stub: Any = delivery_service_pb2_grpc.DeliveryServiceStub(channel)
-            return await call(cast("DeliveryServiceAsyncStub", stub))
-
-    try:
-        return asyncio.run(ask())
-    except grpc.aio.AioRpcError as error:
-        where = f" (SyncService at {target})" if error.code() is grpc.StatusCode.UNAVAILABLE else ""
-        raise CommandFailed(f"{error.code().name}: {error.details()}{where}") from None
+    return ask(delivery_service_pb2_grpc.DeliveryServiceStub, call)
 
 
-def _print(delivery: delivery_service_pb2.Delivery) -> None:
-    table = Table(box=None, show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    rows = {
+def _print(delivery: resources_pb2.Delivery) -> None:
+    values = {
         "svix-id": delivery.svix_id,
-        "outcome": _outcome(delivery),
+        "outcome": outcome_of(delivery),
+        "because": delivery.explanation,
         "reason": delivery.quarantine_reason,
         "type": delivery.event_type,
-        "event time": _time(delivery, "event_time"),
-        "received": _time(delivery, "receive_time"),
-        "committed": _time(delivery, "commit_time"),
+        "event time": time_of(delivery, "event_time"),
+        "received": time_of(delivery, "receive_time"),
+        "committed": time_of(delivery, "commit_time"),
         "user": delivery.clerk_user_id,
         "organization": delivery.clerk_org_id,
         "body sha-256": delivery.body_sha256.hex(),
     }
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, value)
-    _console().print(table)
+    print_values(values)
 
 
-def _console() -> Console:
-    return Console(highlight=False, markup=False)
-
-
-def _outcome(delivery: delivery_service_pb2.Delivery) -> str:
+def outcome_of(delivery: resources_pb2.Delivery) -> str:
     return resources_pb2.DeliveryOutcome.Name(delivery.outcome).removeprefix(_PREFIX).lower()
-
-
-def _time(delivery: delivery_service_pb2.Delivery, field: str) -> str:
-    timestamp: Timestamp = getattr(delivery, field)
-    return timestamp.ToJsonString() if delivery.HasField(cast("Any", field)) else ""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import asyncpg
 from tenacity import (
@@ -72,7 +72,13 @@ class Database:
             async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection:
                 yield connection
 
-    async def transaction(self, work: "Callable[[Connection], Awaitable[_Result]]") -> _Result:
+    async def transaction(
+        self,
+        work: "Callable[[Connection], Awaitable[_Result]]",
+        *,
+        isolation: Literal["read_committed", "repeatable_read"] = "read_committed",
+        readonly: bool = False,
+    ) -> _Result:
         """Runs `work` in a transaction, again if it loses against another one.
 
         READ COMMITTED is asked for by name: after waiting for a lock a statement must see what the other has committed.
@@ -85,6 +91,6 @@ class Database:
                 reraise=True,
             ):
                 with attempt:
-                    async with connection.transaction(isolation="read_committed"):
+                    async with connection.transaction(isolation=isolation, readonly=readonly):
                         return await work(connection)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clerksync_server.database.sql import load_queries
+from clerksync_server.rules.decisions import Rule
 
 if TYPE_CHECKING:
     import asyncpg
@@ -36,6 +37,7 @@ class Judgement:
     clerk_org_id: str | None = None
     body: bytes | None = None
     quarantine_reason: str | None = None
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,12 @@ async def claim_delivery(
         judgement.outcome,
         judgement.body,
         judgement.quarantine_reason,
+        judgement.rule,
     )
     return bool(claimed)
 
 
-async def settle_delivery(connection: "Connection", svix_id: str, judgement: Judgement) -> None:
+async def settle_delivery(connection: "Connection", svix_id: str, judgement: Judgement, *, facts_joined: bool) -> None:
     """Writes the judgement of a delivery that this transaction has claimed or locked."""
     await connection.execute(
         _SQL["settle_delivery"],
@@ -89,6 +92,8 @@ async def settle_delivery(connection: "Connection", svix_id: str, judgement: Jud
         judgement.clerk_org_id,
         judgement.body,
         judgement.quarantine_reason,
+        judgement.rule,
+        int(facts_joined),
     )
 
 
@@ -104,6 +109,20 @@ async def list_deliveries(
     received_at, svix_id = after if after is not None else (None, None)
     rows = await connection.fetch(_SQL["list_deliveries"], outcome, received_at, svix_id, limit)
     return [_delivery(row) for row in rows]
+
+
+async def list_deliveries_of_pair(
+    connection: "Connection", clerk_user_id: str, clerk_org_id: str, *, limit: int
+) -> list[DeliveryRow]:
+    """Those that concern the user in the organization, the user everywhere, or the whole organization."""
+    rows = await connection.fetch(_SQL["list_deliveries_of_pair"], clerk_user_id, clerk_org_id, limit)
+    return [_delivery(row) for row in rows]
+
+
+async def read_last_writer(connection: "Connection", clerk_user_id: str, clerk_org_id: str) -> DeliveryRow | None:
+    """The delivery that wrote the membership of the pair last, unless it has been pruned."""
+    row = await connection.fetchrow(_SQL["read_last_writer"], clerk_user_id, clerk_org_id)
+    return None if row is None else _delivery(row)
 
 
 async def count_quarantined(connection: "Connection") -> int:
@@ -125,5 +144,6 @@ def _delivery(row: "asyncpg.Record") -> DeliveryRow:
             clerk_org_id=row["clerk_org_id"],
             body=row["body"],
             quarantine_reason=row["quarantine_reason"],
+            rule=None if row["rule"] is None else Rule(row["rule"]),
         ),
     )

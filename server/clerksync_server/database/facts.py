@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 from clerksync_server.clock import timestamp_of
 from clerksync_server.database.sql import load_queries
+from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import (
     Fact,
+    Generation,
     MembershipEnded,
     MembershipSnapshot,
     OrganizationDeleted,
@@ -14,9 +16,10 @@ from clerksync_server.rules.facts import (
     UserDeleted,
     UserSeen,
 )
-from clerksync_server.rules.world import Effect
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from clerksync_server.database.connection import Connection
 
 _SQL = load_queries("facts.sql")
@@ -65,50 +68,74 @@ async def take_locks(connection: "Connection", locks: set[Lock]) -> None:
     await connection.fetch(_SQL["lock_keys"], [name for name, _ in ordered], [exclusive for _, exclusive in ordered])
 
 
-async def join_fact(connection: "Connection", fact: Fact) -> Effect:
-    """Joins a fact whose locks are held. A membership's organization must have been joined before it."""
+async def join_fact(connection: "Connection", fact: Fact) -> Rule:  # noqa: PLR0911  (one for each kind of fact)
+    """Joins a fact whose locks are held, and returns the rule that decided what it told of its subject.
+
+    A membership's organization must have been joined before it.
+    """
     match fact:
-        case OrganizationSnapshot():
-            created_at_ms = fact.created_at_ms
-            changed = await connection.fetchval(
-                _SQL["upsert_organization"],
-                fact.clerk_org_id,
-                fact.name,
-                fact.slug,
-                fact.image_url,
-                None if created_at_ms is None else timestamp_of(created_at_ms),
-                timestamp_of(fact.version.updated_at_ms),
-                timestamp_of(fact.version.event_at_ms),
-            )
-        case OrganizationMention():
-            changed = await connection.fetchval(_SQL["insert_placeholder_organization"], fact.clerk_org_id)
+        case OrganizationSnapshot() | OrganizationMention():
+            if await _join_organization(connection, fact):
+                return Rule.NEWER
+            deleted = await connection.fetchval(_SQL["is_deleted"], "organization", fact.clerk_org_id)
+            return Rule.ORGANIZATION_DELETED if deleted else Rule.OLDER
         case OrganizationDeleted():
             deleted_at = timestamp_of(fact.deleted_at_ms)
-            changed = await connection.fetchval(_SQL["mark_deleted"], "organization", fact.clerk_org_id, deleted_at)
+            news = await connection.fetchval(_SQL["mark_deleted"], "organization", fact.clerk_org_id, deleted_at)
             await connection.execute(_SQL["delete_organization"], fact.clerk_org_id)
+            return Rule.DELETED if news else Rule.ORGANIZATION_DELETED
         case UserSeen():
-            changed = not await connection.fetchval(_SQL["is_user_deleted"], fact.clerk_user_id)
+            deleted = await connection.fetchval(_SQL["is_deleted"], "user", fact.clerk_user_id)
+            return Rule.USER_DELETED if deleted else Rule.SEEN
         case UserDeleted():
             deleted_at = timestamp_of(fact.deleted_at_ms)
-            changed = await connection.fetchval(_SQL["mark_deleted"], "user", fact.clerk_user_id, deleted_at)
+            news = await connection.fetchval(_SQL["mark_deleted"], "user", fact.clerk_user_id, deleted_at)
             await connection.execute(_SQL["delete_profiles_of_user"], fact.clerk_user_id)
+            return Rule.DELETED if news else Rule.USER_DELETED
         case MembershipSnapshot():
-            changed = await connection.fetchval(
-                _SQL["upsert_membership"],
-                fact.clerk_user_id,
-                fact.clerk_org_id,
-                fact.generation.membership_id,
-                timestamp_of(fact.generation.created_at_ms),
-                timestamp_of(fact.version.updated_at_ms),
-                timestamp_of(fact.version.event_at_ms),
-                fact.role,
-            )
+            return await _join_membership(connection, fact)
         case MembershipEnded():
-            changed = await _end_membership(connection, fact)
-    return Effect.APPLIED if changed else Effect.STALE
+            return await _end_membership(connection, fact)
 
 
-async def _end_membership(connection: "Connection", fact: MembershipEnded) -> bool:
+async def _join_organization(connection: "Connection", fact: OrganizationSnapshot | OrganizationMention) -> bool:
+    if isinstance(fact, OrganizationMention):
+        return bool(await connection.fetchval(_SQL["insert_placeholder_organization"], fact.clerk_org_id))
+    changed = await connection.fetchval(
+        _SQL["upsert_organization"],
+        fact.clerk_org_id,
+        fact.name,
+        fact.slug,
+        fact.image_url,
+        None if fact.created_at_ms is None else timestamp_of(fact.created_at_ms),
+        timestamp_of(fact.version.updated_at_ms),
+        timestamp_of(fact.version.event_at_ms),
+    )
+    return bool(changed)
+
+
+async def _join_membership(connection: "Connection", fact: MembershipSnapshot) -> Rule:
+    changed = await connection.fetchval(
+        _SQL["upsert_membership"],
+        fact.clerk_user_id,
+        fact.clerk_org_id,
+        fact.generation.membership_id,
+        timestamp_of(fact.generation.created_at_ms),
+        timestamp_of(fact.version.updated_at_ms),
+        timestamp_of(fact.version.event_at_ms),
+        fact.role,
+    )
+    if changed:
+        return Rule.NEWER
+    standing = await _standing(connection, fact.clerk_user_id, fact.clerk_org_id, fact.generation)
+    if standing["user_deleted"]:
+        return Rule.USER_DELETED
+    if standing["organization_deleted"]:
+        return Rule.ORGANIZATION_DELETED
+    return Rule.MEMBERSHIP_ENDED if standing["buried"] else Rule.OLDER
+
+
+async def _end_membership(connection: "Connection", fact: MembershipEnded) -> Rule:
     removal = (
         fact.clerk_user_id,
         fact.clerk_org_id,
@@ -118,5 +145,25 @@ async def _end_membership(connection: "Connection", fact: MembershipEnded) -> bo
     )
     changed = await connection.fetchval(_SQL["bury_membership"], *removal)
     await connection.execute(_SQL["delete_dead_profile"], *removal)
-    stale = await connection.fetchval(_SQL["is_removal_stale"], fact.clerk_user_id, fact.clerk_org_id)
-    return bool(changed) and not stale
+    standing = await _standing(connection, fact.clerk_user_id, fact.clerk_org_id, fact.through)
+    if standing["user_deleted"]:
+        return Rule.USER_DELETED
+    if standing["organization_deleted"]:
+        return Rule.ORGANIZATION_DELETED
+    if standing["living"]:
+        return Rule.LATER_MEMBERSHIP
+    return Rule.REMOVED if changed else Rule.REMOVAL_KNOWN
+
+
+async def _standing(
+    connection: "Connection", clerk_user_id: str, clerk_org_id: str, generation: Generation
+) -> "asyncpg.Record":
+    row = await connection.fetchrow(
+        _SQL["read_standing"],
+        clerk_user_id,
+        clerk_org_id,
+        timestamp_of(generation.created_at_ms),
+        generation.membership_id,
+    )
+    assert row is not None
+    return row

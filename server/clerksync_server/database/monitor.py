@@ -28,6 +28,7 @@ class DatabaseMonitor:
         self._lifecycle = lifecycle
         self._on_change = on_change
         lifecycle.report(_PART, "has not been looked at yet")
+        metrics.export_database_gauges()
 
     async def run(self) -> None:
         """Checks every 2 s until it is cancelled."""

@@ -101,7 +101,7 @@ async def insert_placeholder_organization(connection: "Connection", clerk_org_id
 
 
 async def is_organization_deleted(connection: "Connection", clerk_org_id: str) -> bool:
-    return bool(await connection.fetchval(_SQL["is_organization_deleted"], clerk_org_id))
+    return bool(await connection.fetchval(_FACTS_SQL["is_deleted"], "organization", clerk_org_id))
 
 
 def _user_profile(row: "asyncpg.Record") -> UserProfileRow:

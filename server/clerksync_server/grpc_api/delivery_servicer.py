@@ -8,8 +8,8 @@ from clerksync.v1 import delivery_service_pb2, delivery_service_pb2_grpc
 from clerksync_server.clerk.values import is_id
 from clerksync_server.database.deliveries import DeliveryRow
 from clerksync_server.errors import InvalidFields
-from clerksync_server.grpc_api.fields import check_ids, timestamp_of
-from clerksync_server.grpc_api.sync_servicer import DELIVERY_OUTCOMES
+from clerksync_server.grpc_api.fields import check_ids
+from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES, delivery_to_pb
 from clerksync_server.sync.deliveries import Deliveries
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
             limit=limit + 1,
         )
         response = delivery_service_pb2.ListDeliveriesResponse(
-            deliveries=[_delivery(row, include_body=False) for row in rows[:limit]]
+            deliveries=[delivery_to_pb(row, include_body=False) for row in rows[:limit]]
         )
         if len(rows) > limit:
             response.next_page_token = _page_token(rows[limit - 1])
@@ -55,7 +55,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     ) -> delivery_service_pb2.GetDeliveryResponse:
         check_ids(svix_id=request.svix_id)
         row = await self._deliveries.get(request.svix_id)
-        return delivery_service_pb2.GetDeliveryResponse(delivery=_delivery(row, include_body=request.include_body))
+        return delivery_service_pb2.GetDeliveryResponse(delivery=delivery_to_pb(row, include_body=request.include_body))
 
     async def RedriveDelivery(  # noqa: N802
         self,
@@ -64,24 +64,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     ) -> delivery_service_pb2.RedriveDeliveryResponse:
         check_ids(svix_id=request.svix_id)
         row = await self._deliveries.redrive(request.svix_id)
-        return delivery_service_pb2.RedriveDeliveryResponse(delivery=_delivery(row, include_body=False))
-
-
-def _delivery(row: DeliveryRow, *, include_body: bool) -> delivery_service_pb2.Delivery:
-    judgement = row.judgement
-    return delivery_service_pb2.Delivery(
-        svix_id=row.svix_id,
-        outcome=DELIVERY_OUTCOMES[judgement.outcome],
-        event_type=judgement.event_type or "",
-        event_time=None if judgement.event_at is None else timestamp_of(judgement.event_at),
-        receive_time=timestamp_of(row.received_at),
-        commit_time=timestamp_of(row.committed_at),
-        clerk_user_id=judgement.clerk_user_id or "",
-        clerk_org_id=judgement.clerk_org_id or "",
-        body_sha256=row.body_sha256,
-        quarantine_reason=judgement.quarantine_reason or "",
-        body=(judgement.body or b"") if include_body else b"",
-    )
+        return delivery_service_pb2.RedriveDeliveryResponse(delivery=delivery_to_pb(row, include_body=False))
 
 
 def _page_token(row: DeliveryRow) -> str:

@@ -4,34 +4,29 @@ from typing import TYPE_CHECKING
 
 from structlog.contextvars import bind_contextvars
 
-from clerksync.v1 import resources_pb2, sync_service_pb2, sync_service_pb2_grpc
-from clerksync_server.database.deliveries import Outcome
-from clerksync_server.database.profiles import OrganizationRow, UserProfileRow
+from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
 from clerksync_server.errors import InvalidFields
-from clerksync_server.grpc_api.fields import check_ids, moment_of, timestamp_of
+from clerksync_server.grpc_api.explanation import explanation_to_pb
+from clerksync_server.grpc_api.fields import check_ids, moment_of
+from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES, organization_to_pb, user_profile_to_pb
 from clerksync_server.ops import metrics
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
+from clerksync_server.sync.explain import Explain
 
 if TYPE_CHECKING:
     import grpc.aio
 
 MAX_BODY_BYTES = 1024 * 1024
-DELIVERY_OUTCOMES = {
-    Outcome.APPLIED: resources_pb2.DELIVERY_OUTCOME_APPLIED,
-    Outcome.DUPLICATE: resources_pb2.DELIVERY_OUTCOME_DUPLICATE,
-    Outcome.STALE: resources_pb2.DELIVERY_OUTCOME_STALE,
-    Outcome.IGNORED: resources_pb2.DELIVERY_OUTCOME_IGNORED,
-    Outcome.QUARANTINED: resources_pb2.DELIVERY_OUTCOME_QUARANTINED,
-}
 
 
 class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
     """Errors are raised as they are; the interceptor turns them into statuses."""
 
-    def __init__(self, deliveries: Deliveries, ensure: Ensure) -> None:
+    def __init__(self, deliveries: Deliveries, ensure: Ensure, explain: Explain) -> None:
         self._deliveries = deliveries
         self._ensure = ensure
+        self._explain = explain
 
     async def EnsureUserProfile(  # noqa: N802
         self,
@@ -44,7 +39,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         )
         ensured = await self._ensure.user_profile(request.clerk_user_id, request.clerk_org_id, token_issued_at)
         return sync_service_pb2.EnsureUserProfileResponse(
-            user_profile=_user_profile(ensured.profile), outcome=_ensure_outcome("user_profile", ensured.created)
+            user_profile=user_profile_to_pb(ensured.profile), outcome=_ensure_outcome("user_profile", ensured.created)
         )
 
     async def EnsureOrganization(  # noqa: N802
@@ -58,7 +53,8 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         )
         ensured = await self._ensure.organization(request.clerk_org_id, token_issued_at)
         return sync_service_pb2.EnsureOrganizationResponse(
-            organization=_organization(ensured.organization), outcome=_ensure_outcome("organization", ensured.created)
+            organization=organization_to_pb(ensured.organization),
+            outcome=_ensure_outcome("organization", ensured.created),
         )
 
     async def ApplyClerkEvent(  # noqa: N802
@@ -79,34 +75,17 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         metrics.DELIVERIES.labels(event_type=event_type, outcome=applied.outcome.value).inc()
         return sync_service_pb2.ApplyClerkEventResponse(outcome=DELIVERY_OUTCOMES[applied.outcome])
 
+    async def ExplainUserProfile(  # noqa: N802
+        self,
+        request: sync_service_pb2.ExplainUserProfileRequest,
+        context: "grpc.aio.ServicerContext[object, object]",
+    ) -> sync_service_pb2.ExplainUserProfileResponse:
+        check_ids(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
+        return explanation_to_pb(await self._explain.user_profile(request.clerk_user_id, request.clerk_org_id))
+
 
 def _ensure_outcome(kind: str, created: bool) -> sync_service_pb2.EnsureOutcome:
     outcome = "created" if created else "existed"
     bind_contextvars(outcome=outcome)
     metrics.ENSURED.labels(kind=kind, outcome=outcome).inc()
     return sync_service_pb2.ENSURE_OUTCOME_CREATED if created else sync_service_pb2.ENSURE_OUTCOME_EXISTED
-
-
-def _user_profile(row: UserProfileRow) -> resources_pb2.UserProfile:
-    return resources_pb2.UserProfile(
-        id=row.id,
-        clerk_user_id=row.clerk_user_id,
-        clerk_org_id=row.clerk_org_id,
-        role=row.role,
-        clerk_membership_id=row.clerk_membership_id,
-        create_time=timestamp_of(row.created_at),
-        update_time=timestamp_of(row.updated_at),
-    )
-
-
-def _organization(row: OrganizationRow) -> resources_pb2.Organization:
-    return resources_pb2.Organization(
-        id=row.id,
-        clerk_org_id=row.clerk_org_id,
-        name=row.name,
-        slug=row.slug,
-        image_url=row.image_url,
-        is_placeholder=row.is_placeholder,
-        create_time=timestamp_of(row.created_at),
-        update_time=timestamp_of(row.updated_at),
-    )

@@ -1,8 +1,8 @@
 """The whole state in memory: the executable specification that the SQL is held against."""
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
+from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.evidence import Verdict, judge_organization, judge_profile
 from clerksync_server.rules.facts import (
     Fact,
@@ -30,13 +30,6 @@ PairKey = tuple[str, str]
 """(clerk_user_id, clerk_org_id)."""
 
 
-class Effect(Enum):
-    """Whether a fact told anything new of its subject."""
-
-    APPLIED = auto()
-    STALE = auto()
-
-
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A row of user_profile: confirmed by a membership, or provisional and resting on evidence."""
@@ -54,8 +47,8 @@ class World:
     pairs: dict[PairKey, PairRegister] = field(default_factory=dict)
     evidence: dict[PairKey, int] = field(default_factory=dict)
 
-    def apply(self, fact: Fact) -> Effect:
-        """Joins a fact into the state."""
+    def apply(self, fact: Fact) -> Rule:
+        """Joins a fact into the state; returns the rule that decided what it told of its subject."""
         match fact:
             case OrganizationSnapshot() | OrganizationMention() | OrganizationDeleted():
                 return self._join_organization(fact.clerk_org_id, organization_of(fact))
@@ -112,25 +105,39 @@ class World:
     def _pair(self, key: PairKey) -> PairRegister:
         return self.pairs.get(key, PairRegister())
 
-    def _join_organization(self, clerk_org_id: str, told: OrganizationRegister) -> Effect:
+    def _join_organization(self, clerk_org_id: str, told: OrganizationRegister) -> Rule:
         before = self._organization(clerk_org_id)
         after = join_organizations(before, told)
         self.organizations[clerk_org_id] = after
-        return Effect.STALE if before.deleted_at_ms is not None or after == before else Effect.APPLIED
+        if before.deleted_at_ms is not None:
+            return Rule.ORGANIZATION_DELETED
+        if after.deleted_at_ms is not None:
+            return Rule.DELETED
+        return Rule.OLDER if after == before else Rule.NEWER
 
-    def _join_user(self, clerk_user_id: str, told: UserRegister) -> Effect:
+    def _join_user(self, clerk_user_id: str, told: UserRegister) -> Rule:
         before = self._user(clerk_user_id)
         self.users[clerk_user_id] = join_users(before, told)
-        return Effect.STALE if before.deleted_at_ms is not None else Effect.APPLIED
+        if before.deleted_at_ms is not None:
+            return Rule.USER_DELETED
+        return Rule.SEEN if told.deleted_at_ms is None else Rule.DELETED
 
-    def _join_pair(self, key: PairKey, told: PairRegister) -> Effect:
+    def _join_pair(self, key: PairKey, told: PairRegister) -> Rule:
         before = self._pair(key)
         after = join_pairs(before, told)
         self.pairs[key] = after
         removed_at_ms = 0 if after.tombstone is None else after.tombstone.removed_at_ms
         if after.living is not None or self.evidence.get(key, 0) <= removed_at_ms:
             self.evidence.pop(key, None)
-        if self._user(key[0]).deleted_at_ms is not None or self._organization(key[1]).deleted_at_ms is not None:
-            return Effect.STALE
-        superseded = told.tombstone is not None and after.living is not None
-        return Effect.STALE if after == before or superseded else Effect.APPLIED
+        if self._user(key[0]).deleted_at_ms is not None:
+            return Rule.USER_DELETED
+        if self._organization(key[1]).deleted_at_ms is not None:
+            return Rule.ORGANIZATION_DELETED
+        if told.living is not None:
+            if after != before:
+                return Rule.NEWER
+            buried = before.tombstone is not None and told.living.generation <= before.tombstone.through
+            return Rule.MEMBERSHIP_ENDED if buried else Rule.OLDER
+        if after.living is not None:
+            return Rule.LATER_MEMBERSHIP
+        return Rule.REMOVAL_KNOWN if after == before else Rule.REMOVED

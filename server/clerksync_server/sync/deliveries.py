@@ -21,7 +21,7 @@ from clerksync_server.database.deliveries import (
 )
 from clerksync_server.database.facts import join_fact, locks_of, take_locks
 from clerksync_server.errors import DatabaseRefused, DeliveryNotFound
-from clerksync_server.rules.world import Effect
+from clerksync_server.rules.decisions import Effect, Rule
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
@@ -71,11 +71,12 @@ class Deliveries:
             settled = await self._database.transaction(enter(judgement))
         except DatabaseRefused as error:
             # Sent again it would be refused again; kept, it can be redriven once what refuses it has been mended.
-            event, judgement = None, _quarantined(judgement, body, f"refused by the database: {error.detail}")
+            reason = f"refused by the database: {error.detail}"
+            event, judgement = None, _quarantined(judgement, body, reason, Rule.REFUSED_BY_DATABASE)
             settled = await self._database.transaction(enter(judgement))
         if settled is not None:
             return Applied(settled.outcome, settled.event_type)
-        return await self._apply_again(svix_id, judgement.event_type)
+        return await self._apply_again(svix_id, body, attempted_at)
 
     async def redrive(self, svix_id: str) -> DeliveryRow:
         """Tries a quarantined delivery again and returns it as it is afterwards; leaves any other as it is."""
@@ -86,7 +87,7 @@ class Deliveries:
                 raise DeliveryNotFound
             if (body := delivery.judgement.body) is None:
                 return delivery
-            event, judgement = self._read(body, delivery.attempted_at)
+            event, judgement = self._read(body, delivery.attempted_at, now=self._now())
             await self._settle(connection, svix_id, judgement, event)
             return await read_delivery(connection, svix_id) or delivery
 
@@ -110,39 +111,53 @@ class Deliveries:
         async with self._database.connection() as connection:
             return await list_deliveries(connection, outcome=outcome, after=after, limit=limit)
 
-    def _read(self, body: bytes, attempted_at: datetime) -> tuple[ClerkEvent | None, Judgement]:
+    def _read(
+        self, body: bytes, attempted_at: datetime, *, now: datetime | None = None
+    ) -> tuple[ClerkEvent | None, Judgement]:
         try:
             event = decode_event(body, attempted_at_ms=milliseconds_of(attempted_at), instance_id=self._instance_id)
         except NotUnderstood as error:
-            return None, _quarantined(Judgement(Outcome.QUARANTINED), body, str(error))
+            unread = Judgement(Outcome.QUARANTINED, event_type=error.event_type)
+            return None, _quarantined(unread, body, str(error), Rule.NOT_UNDERSTOOD)
         return event, Judgement(
             outcome=Outcome.APPLIED if event.ours else Outcome.IGNORED,
             event_type=event.type,
             event_at=None if event.event_at_ms is None else timestamp_of(event.event_at_ms),
             clerk_user_id=event.clerk_user_id,
             clerk_org_id=event.clerk_org_id,
+            rule=event.ignored_by,
         )
 
     async def _settle(
         self, connection: "Connection", svix_id: str, judgement: Judgement, event: ClerkEvent | None
     ) -> Judgement:
         """Joins the event's facts; the last one, about its own subject, decides the outcome."""
-        if event is not None and event.ours:
+        ours = event is not None and event.ours
+        if event is not None and ours:
             await take_locks(connection, set().union(*map(locks_of, event.facts)))
-            effects = [await join_fact(connection, fact) for fact in event.facts]
-            judgement = replace(judgement, outcome=_OUTCOMES[effects[-1]])
-        await settle_delivery(connection, svix_id, judgement)
+            rules = [await join_fact(connection, fact) for fact in event.facts]
+            judgement = replace(judgement, outcome=_OUTCOMES[rules[-1].effect], rule=rules[-1])
+        await settle_delivery(connection, svix_id, judgement, facts_joined=ours)
         return judgement
 
-    async def _apply_again(self, svix_id: str, event_type: str | None) -> Applied:
-        """A repeat. What was quarantined may be understood by now: a resend from Clerk's dashboard redrives it."""
-        before = await self.get(svix_id)
-        if before.judgement.outcome is Outcome.QUARANTINED:
-            after = await self.redrive(svix_id)
-            if after.judgement.outcome is not Outcome.QUARANTINED:
-                return Applied(after.judgement.outcome, after.judgement.event_type)
-        return Applied(Outcome.DUPLICATE, event_type)
+    async def _apply_again(self, svix_id: str, body: bytes, attempted_at: datetime) -> Applied:
+        """A repeat. What was quarantined or ignored may be ours by now: then a resend from the dashboard applies it."""
+
+        async def work(connection: "Connection") -> Outcome:
+            before = await read_delivery(connection, svix_id, lock=True)
+            if before is None or before.judgement.outcome not in (Outcome.QUARANTINED, Outcome.IGNORED):
+                return Outcome.DUPLICATE
+            if event is None or not event.ours:
+                return Outcome.DUPLICATE
+            return (await self._settle(connection, svix_id, judgement, event)).outcome
+
+        event, judgement = self._read(body, attempted_at)
+        try:
+            outcome = await self._database.transaction(work)
+        except DatabaseRefused:
+            outcome = Outcome.DUPLICATE
+        return Applied(outcome, judgement.event_type)
 
 
-def _quarantined(judgement: Judgement, body: bytes, reason: str) -> Judgement:
-    return replace(judgement, outcome=Outcome.QUARANTINED, body=body, quarantine_reason=reason)
+def _quarantined(judgement: Judgement, body: bytes, reason: str, rule: Rule) -> Judgement:
+    return replace(judgement, outcome=Outcome.QUARANTINED, body=body, quarantine_reason=reason, rule=rule)

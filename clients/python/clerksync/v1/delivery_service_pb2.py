@@ -24,10 +24,9 @@ _sym_db = _symbol_database.Default()
 
 from clerksync.v1 import resources_pb2 as clerksync_dot_v1_dot_resources__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#clerksync/v1/delivery_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x15ListDeliveriesRequest\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcomeB\x03\xe0\x41\x01\x12\x16\n\tpage_size\x18\x02 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x03 \x01(\tB\x03\xe0\x41\x01\"]\n\x16ListDeliveriesResponse\x12*\n\ndeliveries\x18\x01 \x03(\x0b\x32\x16.clerksync.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x12GetDeliveryRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0cinclude_body\x18\x02 \x01(\x08\x42\x03\xe0\x41\x01\"?\n\x13GetDeliveryResponse\x12(\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x16.clerksync.v1.Delivery\".\n\x16RedriveDeliveryRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"C\n\x17RedriveDeliveryResponse\x12(\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x16.clerksync.v1.Delivery\"\xdd\x02\n\x08\x44\x65livery\x12\x0f\n\x07svix_id\x18\x01 \x01(\t\x12.\n\x07outcome\x18\x02 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcome\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rclerk_user_id\x18\x07 \x01(\t\x12\x14\n\x0c\x63lerk_org_id\x18\x08 \x01(\t\x12\x13\n\x0b\x62ody_sha256\x18\t \x01(\x0c\x12\x19\n\x11quarantine_reason\x18\n \x01(\t\x12\x0c\n\x04\x62ody\x18\x0b \x01(\x0c\x32\xb1\x02\n\x0f\x44\x65liveryService\x12`\n\x0eListDeliveries\x12#.clerksync.v1.ListDeliveriesRequest\x1a$.clerksync.v1.ListDeliveriesResponse\"\x03\x90\x02\x01\x12W\n\x0bGetDelivery\x12 .clerksync.v1.GetDeliveryRequest\x1a!.clerksync.v1.GetDeliveryResponse\"\x03\x90\x02\x01\x12\x63\n\x0fRedriveDelivery\x12$.clerksync.v1.RedriveDeliveryRequest\x1a%.clerksync.v1.RedriveDeliveryResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#clerksync/v1/delivery_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\"}\n\x15ListDeliveriesRequest\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcomeB\x03\xe0\x41\x01\x12\x16\n\tpage_size\x18\x02 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x03 \x01(\tB\x03\xe0\x41\x01\"]\n\x16ListDeliveriesResponse\x12*\n\ndeliveries\x18\x01 \x03(\x0b\x32\x16.clerksync.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x12GetDeliveryRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0cinclude_body\x18\x02 \x01(\x08\x42\x03\xe0\x41\x01\"?\n\x13GetDeliveryResponse\x12(\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x16.clerksync.v1.Delivery\".\n\x16RedriveDeliveryRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"C\n\x17RedriveDeliveryResponse\x12(\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x16.clerksync.v1.Delivery2\xb1\x02\n\x0f\x44\x65liveryService\x12`\n\x0eListDeliveries\x12#.clerksync.v1.ListDeliveriesRequest\x1a$.clerksync.v1.ListDeliveriesResponse\"\x03\x90\x02\x01\x12W\n\x0bGetDelivery\x12 .clerksync.v1.GetDeliveryRequest\x1a!.clerksync.v1.GetDeliveryResponse\"\x03\x90\x02\x01\x12\x63\n\x0fRedriveDelivery\x12$.clerksync.v1.RedriveDeliveryRequest\x1a%.clerksync.v1.RedriveDeliveryResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,20 +51,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELIVERYSERVICE'].methods_by_name['GetDelivery']._serialized_options = b'\220\002\001'
   _globals['_DELIVERYSERVICE'].methods_by_name['RedriveDelivery']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['RedriveDelivery']._serialized_options = b'\220\002\002'
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=149
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=274
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=276
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=369
-  _globals['_GETDELIVERYREQUEST']._serialized_start=371
-  _globals['_GETDELIVERYREQUEST']._serialized_end=440
-  _globals['_GETDELIVERYRESPONSE']._serialized_start=442
-  _globals['_GETDELIVERYRESPONSE']._serialized_end=505
-  _globals['_REDRIVEDELIVERYREQUEST']._serialized_start=507
-  _globals['_REDRIVEDELIVERYREQUEST']._serialized_end=553
-  _globals['_REDRIVEDELIVERYRESPONSE']._serialized_start=555
-  _globals['_REDRIVEDELIVERYRESPONSE']._serialized_end=622
-  _globals['_DELIVERY']._serialized_start=625
-  _globals['_DELIVERY']._serialized_end=974
-  _globals['_DELIVERYSERVICE']._serialized_start=977
-  _globals['_DELIVERYSERVICE']._serialized_end=1282
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=116
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=241
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=243
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=336
+  _globals['_GETDELIVERYREQUEST']._serialized_start=338
+  _globals['_GETDELIVERYREQUEST']._serialized_end=407
+  _globals['_GETDELIVERYRESPONSE']._serialized_start=409
+  _globals['_GETDELIVERYRESPONSE']._serialized_end=472
+  _globals['_REDRIVEDELIVERYREQUEST']._serialized_start=474
+  _globals['_REDRIVEDELIVERYREQUEST']._serialized_end=520
+  _globals['_REDRIVEDELIVERYRESPONSE']._serialized_start=522
+  _globals['_REDRIVEDELIVERYRESPONSE']._serialized_end=589
+  _globals['_DELIVERYSERVICE']._serialized_start=592
+  _globals['_DELIVERYSERVICE']._serialized_end=897
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/sync_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x18\x45nsureUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"z\n\x19\x45nsureUserProfileResponse\x12/\n\x0cuser_profile\x18\x01 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"p\n\x19\x45nsureOrganizationRequest\x12\x19\n\x0c\x63lerk_org_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"|\n\x1a\x45nsureOrganizationResponse\x12\x30\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"x\n\x16\x41pplyClerkEventRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x35\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x02\x12\x11\n\x04\x62ody\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x02\"I\n\x17\x41pplyClerkEventResponse\x12.\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcome*g\n\rEnsureOutcome\x12\x1e\n\x1a\x45NSURE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NSURE_OUTCOME_EXISTED\x10\x01\x12\x1a\n\x16\x45NSURE_OUTCOME_CREATED\x10\x02\x32\xcb\x02\n\x0bSyncService\x12i\n\x11\x45nsureUserProfile\x12&.clerksync.v1.EnsureUserProfileRequest\x1a\'.clerksync.v1.EnsureUserProfileResponse\"\x03\x90\x02\x02\x12l\n\x12\x45nsureOrganization\x12\'.clerksync.v1.EnsureOrganizationRequest\x1a(.clerksync.v1.EnsureOrganizationResponse\"\x03\x90\x02\x02\x12\x63\n\x0f\x41pplyClerkEvent\x12$.clerksync.v1.ApplyClerkEventRequest\x1a%.clerksync.v1.ApplyClerkEventResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/sync_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x18\x45nsureUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"z\n\x19\x45nsureUserProfileResponse\x12/\n\x0cuser_profile\x18\x01 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"p\n\x19\x45nsureOrganizationRequest\x12\x19\n\x0c\x63lerk_org_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"|\n\x1a\x45nsureOrganizationResponse\x12\x30\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"x\n\x16\x41pplyClerkEventRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x35\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x02\x12\x11\n\x04\x62ody\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x02\"I\n\x17\x41pplyClerkEventResponse\x12.\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcome\"R\n\x19\x45xplainUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\xc0\x04\n\x1a\x45xplainUserProfileResponse\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12/\n\x0cuser_profile\x18\x02 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12+\n\x06origin\x18\x03 \x01(\x0e\x32\x1b.clerksync.v1.ProfileOrigin\x12\x37\n\x10membership_times\x18\x04 \x01(\x0b\x32\x1d.clerksync.v1.MembershipTimes\x12\x31\n\revidence_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0corganization\x18\x06 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12\x34\n\ttombstone\x18\x07 \x01(\x0b\x32!.clerksync.v1.MembershipTombstone\x12\x34\n\x10user_delete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x18organization_delete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nensure_now\x18\n \x01(\t\x12+\n\x0blast_writer\x18\x0b \x01(\x0b\x32\x16.clerksync.v1.Delivery\x12*\n\ndeliveries\x18\x0c \x03(\x0b\x32\x16.clerksync.v1.Delivery\"\xa3\x01\n\x0fMembershipTimes\x12/\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x01\n\x13MembershipTombstone\x12\x37\n\x13through_create_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15through_membership_id\x18\x02 \x01(\t\x12/\n\x0bremove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*k\n\rProfileOrigin\x12\x1e\n\x1aPROFILE_ORIGIN_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROFILE_ORIGIN_MEMBERSHIP\x10\x01\x12\x1b\n\x17PROFILE_ORIGIN_EVIDENCE\x10\x02*g\n\rEnsureOutcome\x12\x1e\n\x1a\x45NSURE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NSURE_OUTCOME_EXISTED\x10\x01\x12\x1a\n\x16\x45NSURE_OUTCOME_CREATED\x10\x02\x32\xb9\x03\n\x0bSyncService\x12i\n\x11\x45nsureUserProfile\x12&.clerksync.v1.EnsureUserProfileRequest\x1a\'.clerksync.v1.EnsureUserProfileResponse\"\x03\x90\x02\x02\x12l\n\x12\x45nsureOrganization\x12\'.clerksync.v1.EnsureOrganizationRequest\x1a(.clerksync.v1.EnsureOrganizationResponse\"\x03\x90\x02\x02\x12\x63\n\x0f\x41pplyClerkEvent\x12$.clerksync.v1.ApplyClerkEventRequest\x1a%.clerksync.v1.ApplyClerkEventResponse\"\x03\x90\x02\x02\x12l\n\x12\x45xplainUserProfile\x12\'.clerksync.v1.ExplainUserProfileRequest\x1a(.clerksync.v1.ExplainUserProfileResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,14 +50,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLYCLERKEVENTREQUEST'].fields_by_name['attempted_at']._serialized_options = b'\340A\002'
   _globals['_APPLYCLERKEVENTREQUEST'].fields_by_name['body']._loaded_options = None
   _globals['_APPLYCLERKEVENTREQUEST'].fields_by_name['body']._serialized_options = b'\340A\002'
+  _globals['_EXPLAINUSERPROFILEREQUEST'].fields_by_name['clerk_user_id']._loaded_options = None
+  _globals['_EXPLAINUSERPROFILEREQUEST'].fields_by_name['clerk_user_id']._serialized_options = b'\340A\002'
+  _globals['_EXPLAINUSERPROFILEREQUEST'].fields_by_name['clerk_org_id']._loaded_options = None
+  _globals['_EXPLAINUSERPROFILEREQUEST'].fields_by_name['clerk_org_id']._serialized_options = b'\340A\002'
   _globals['_SYNCSERVICE'].methods_by_name['EnsureUserProfile']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['EnsureUserProfile']._serialized_options = b'\220\002\002'
   _globals['_SYNCSERVICE'].methods_by_name['EnsureOrganization']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['EnsureOrganization']._serialized_options = b'\220\002\002'
   _globals['_SYNCSERVICE'].methods_by_name['ApplyClerkEvent']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['ApplyClerkEvent']._serialized_options = b'\220\002\002'
-  _globals['_ENSUREOUTCOME']._serialized_start=848
-  _globals['_ENSUREOUTCOME']._serialized_end=951
+  _globals['_SYNCSERVICE'].methods_by_name['ExplainUserProfile']._loaded_options = None
+  _globals['_SYNCSERVICE'].methods_by_name['ExplainUserProfile']._serialized_options = b'\220\002\001'
+  _globals['_PROFILEORIGIN']._serialized_start=1838
+  _globals['_PROFILEORIGIN']._serialized_end=1945
+  _globals['_ENSUREOUTCOME']._serialized_start=1947
+  _globals['_ENSUREOUTCOME']._serialized_end=2050
   _globals['_ENSUREUSERPROFILEREQUEST']._serialized_start=146
   _globals['_ENSUREUSERPROFILEREQUEST']._serialized_end=285
   _globals['_ENSUREUSERPROFILERESPONSE']._serialized_start=287
@@ -70,6 +78,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLYCLERKEVENTREQUEST']._serialized_end=771
   _globals['_APPLYCLERKEVENTRESPONSE']._serialized_start=773
   _globals['_APPLYCLERKEVENTRESPONSE']._serialized_end=846
-  _globals['_SYNCSERVICE']._serialized_start=954
-  _globals['_SYNCSERVICE']._serialized_end=1285
+  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_start=848
+  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_end=930
+  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_start=933
+  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_end=1509
+  _globals['_MEMBERSHIPTIMES']._serialized_start=1512
+  _globals['_MEMBERSHIPTIMES']._serialized_end=1675
+  _globals['_MEMBERSHIPTOMBSTONE']._serialized_start=1678
+  _globals['_MEMBERSHIPTOMBSTONE']._serialized_end=1836
+  _globals['_SYNCSERVICE']._serialized_start=2053
+  _globals['_SYNCSERVICE']._serialized_end=2494
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,11 @@ class SyncServiceStub(object):
                 request_serializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventRequest.SerializeToString,
                 response_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventResponse.FromString,
                 _registered_method=True)
+        self.ExplainUserProfile = channel.unary_unary(
+                '/clerksync.v1.SyncService/ExplainUserProfile',
+                request_serializer=clerksync_dot_v1_dot_sync__service__pb2.ExplainUserProfileRequest.SerializeToString,
+                response_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ExplainUserProfileResponse.FromString,
+                _registered_method=True)
 
 
 class SyncServiceServicer(object):
@@ -83,6 +88,13 @@ class SyncServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainUserProfile(self, request, context):
+        """Tells an operator why a user has a profile in an organization, or why not. Writes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SyncServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +112,11 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.ApplyClerkEvent,
                     request_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventRequest.FromString,
                     response_serializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventResponse.SerializeToString,
+            ),
+            'ExplainUserProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainUserProfile,
+                    request_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ExplainUserProfileRequest.FromString,
+                    response_serializer=clerksync_dot_v1_dot_sync__service__pb2.ExplainUserProfileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +201,33 @@ class SyncService(object):
             '/clerksync.v1.SyncService/ApplyClerkEvent',
             clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventRequest.SerializeToString,
             clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainUserProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clerksync.v1.SyncService/ExplainUserProfile',
+            clerksync_dot_v1_dot_sync__service__pb2.ExplainUserProfileRequest.SerializeToString,
+            clerksync_dot_v1_dot_sync__service__pb2.ExplainUserProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

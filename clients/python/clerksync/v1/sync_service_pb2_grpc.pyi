@@ -52,6 +52,12 @@ class SyncServiceStub:
     QUARANTINED, not with an error.
     """
 
+    ExplainUserProfile: grpc.UnaryUnaryMultiCallable[
+        clerksync.v1.sync_service_pb2.ExplainUserProfileRequest,
+        clerksync.v1.sync_service_pb2.ExplainUserProfileResponse,
+    ]
+    """Tells an operator why a user has a profile in an organization, or why not. Writes nothing."""
+
 class SyncServiceAsyncStub:
     """Keeps the tables organization and user_profile in step with Clerk. The only writer of both."""
 
@@ -81,6 +87,12 @@ class SyncServiceAsyncStub:
     be repeated and come in any order. A body that cannot be understood is kept and answered with the outcome
     QUARANTINED, not with an error.
     """
+
+    ExplainUserProfile: grpc.aio.UnaryUnaryMultiCallable[
+        clerksync.v1.sync_service_pb2.ExplainUserProfileRequest,
+        clerksync.v1.sync_service_pb2.ExplainUserProfileResponse,
+    ]
+    """Tells an operator why a user has a profile in an organization, or why not. Writes nothing."""
 
 class SyncServiceServicer(metaclass=abc.ABCMeta):
     """Keeps the tables organization and user_profile in step with Clerk. The only writer of both."""
@@ -117,5 +129,13 @@ class SyncServiceServicer(metaclass=abc.ABCMeta):
         be repeated and come in any order. A body that cannot be understood is kept and answered with the outcome
         QUARANTINED, not with an error.
         """
+
+    @abc.abstractmethod
+    def ExplainUserProfile(
+        self,
+        request: clerksync.v1.sync_service_pb2.ExplainUserProfileRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clerksync.v1.sync_service_pb2.ExplainUserProfileResponse, collections.abc.Awaitable[clerksync.v1.sync_service_pb2.ExplainUserProfileResponse]]:
+        """Tells an operator why a user has a profile in an organization, or why not. Writes nothing."""
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

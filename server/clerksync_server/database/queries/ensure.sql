@@ -61,7 +61,3 @@ left join profile on true;
 select id::text as id, clerk_org_id, name, slug, image_url, is_placeholder, created_at, updated_at
 from public.organization
 where clerk_org_id = $1;
-
--- name: is_organization_deleted
--- $1 = clerk_org_id
-select exists (select from clerksync.deleted_entity where kind = 'organization' and clerk_id = $1);

@@ -73,9 +73,9 @@ delete from public.organization where clerk_org_id = $1;
 -- $1 = clerk_user_id
 delete from public.user_profile where clerk_user_id = $1;
 
--- name: is_user_deleted
--- $1 = clerk_user_id
-select exists (select from clerksync.deleted_entity where kind = 'user' and clerk_id = $1);
+-- name: is_deleted
+-- $1 = kind, $2 = clerk_id
+select exists (select from clerksync.deleted_entity where kind = $1 and clerk_id = $2);
 
 -- name: upsert_membership
 -- The higher generation wins, inside it the higher version; the role breaks a tie. A generation that is buried, and
@@ -153,14 +153,18 @@ where p.clerk_user_id = $1 and p.clerk_org_id = $2
             <= ($3::timestamptz, $4::text collate "C")
     end;
 
--- name: is_removal_stale
--- Whether a removal told nothing about the present: a higher generation lives, or the user or organization is deleted.
--- $1 = clerk_user_id, $2 = clerk_org_id
-select exists (
-    select from public.user_profile
-    where clerk_user_id = $1 and clerk_org_id = $2 and clerk_membership_id is not null
-)
-or exists (
-    select from clerksync.deleted_entity
-    where (kind = 'user' and clerk_id = $1) or (kind = 'organization' and clerk_id = $2)
-);
+-- name: read_standing
+-- How a pair stands, to tell which rule decided.
+-- $1 = clerk_user_id, $2 = clerk_org_id, $3 and $4 = created_at and id of the membership in question
+select
+    exists (select from clerksync.deleted_entity where kind = 'user' and clerk_id = $1) as user_deleted,
+    exists (select from clerksync.deleted_entity where kind = 'organization' and clerk_id = $2) as organization_deleted,
+    exists (
+        select from clerksync.membership_tombstone as t
+        where t.clerk_user_id = $1 and t.clerk_org_id = $2
+            and ($3::timestamptz, $4::text collate "C") <= (t.through_created_at, t.through_membership_id collate "C")
+    ) as buried,
+    exists (
+        select from public.user_profile
+        where clerk_user_id = $1 and clerk_org_id = $2 and clerk_membership_id is not null
+    ) as living;

@@ -1,0 +1,54 @@
+"""How the operators' commands ask SyncService, and show times and tables."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import grpc.aio
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.settings import load_settings
+from clerksync_server.webhook_front.client import connect
+
+TIMEOUT_S = 10.0
+_Answer = TypeVar("_Answer")
+
+
+def ask(stub: Any, call: Callable[[Any], Awaitable[_Answer]]) -> _Answer:
+    """Makes one call with a stub of the class given. Raises CommandFailed with what SyncService said."""
+    target = load_settings().target
+
+    async def make() -> _Answer:
+        async with connect(target) as channel:
+            return await call(stub(channel))
+
+    try:
+        return asyncio.run(make())
+    except grpc.aio.AioRpcError as error:
+        where = f" (SyncService at {target})" if error.code() is grpc.StatusCode.UNAVAILABLE else ""
+        raise CommandFailed(f"{error.code().name}: {error.details()}{where}") from None
+
+
+def console() -> Console:
+    return Console(highlight=False, markup=False)
+
+
+def time_of(message: Message, field: str) -> str:
+    """The time in a field, or nothing if it is unset."""
+    timestamp: Timestamp = getattr(message, field)
+    return timestamp.ToJsonString() if message.HasField(cast("Any", field)) else ""
+
+
+def print_values(values: Mapping[str, str]) -> None:
+    """A line for each value that there is."""
+    table = Table(box=None, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in values.items():
+        if value:
+            table.add_row(name, value)
+    console().print(table)
