@@ -4,7 +4,7 @@ alter table clerksync.webhook_delivery
     -- The rule that decided, by its name in the code; null in rows from before this revision.
     add column rule text,
     -- How often the facts of the delivery were joined: 0 while quarantined or ignored, else 1, and never more.
-    add column times_applied smallint not null default 0;
+    add column times_applied bigint not null default 0;
 
 -- For pruning.
 create index membership_tombstone_removed_at_idx on clerksync.membership_tombstone (removed_at);

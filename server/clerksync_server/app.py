@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import time
 from datetime import timedelta
 
 import structlog
@@ -17,7 +18,8 @@ from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.server import ops_app
 from clerksync_server.rules.evidence import EvidencePolicy
-from clerksync_server.settings import Address, Settings
+from clerksync_server.setting_types import Address
+from clerksync_server.settings import Settings
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
 from clerksync_server.sync.explain import Explain
@@ -52,9 +54,8 @@ class SyncServiceProcess:
         self._server = GrpcServer(
             SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy)),
             DeliveryServicer(deliveries),
-            lifecycle,
         )
-        self._monitor = DatabaseMonitor(self._database, lifecycle, self._tell_health)
+        self._monitor = DatabaseMonitor(self._database, lifecycle, self.tell_health)
         self._retention = retention_of(settings, self._database)
         self._background: list[asyncio.Task[None]] = []
 
@@ -68,16 +69,14 @@ class SyncServiceProcess:
         ]
         return address
 
-    async def stop(self) -> None:
-        await self._tell_health()
-        await self._server.stop(self._settings.shutdown_grace_s)
+    async def stop(self, grace_s: float) -> None:
+        await self._server.stop(grace_s)
         for task in self._background:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._database.close()
 
-    async def _tell_health(self) -> None:
+    async def tell_health(self) -> None:
         await self._server.set_serving(self._lifecycle.ready)
 
 
@@ -100,9 +99,10 @@ class HttpProcess:
         site = web.TCPSite(self._runner, self._address.host, self._address.port)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             await self._runner.cleanup()
-            raise CannotListen(f"{self._address} cannot be listened on: {error.strerror}") from None
+            why = error.strerror if isinstance(error, OSError) else "the host is no name"
+            raise CannotListen(f"{self._address} cannot be listened on: {why}") from None
         return Address(self._address.host, self._runner.addresses[0][1])
 
     async def stop(self) -> None:
@@ -148,7 +148,8 @@ class Application:
             self._http = HttpProcess(
                 front_app(verifier, channel, self._lifecycle),
                 self._settings.http_listen,
-                grace_s=self._settings.shutdown_grace_s,
+                # aiohttp takes it twice: once to wait for requests, and once after it has cancelled them.
+                grace_s=self._settings.shutdown_grace_s / 2,
             )
             self.http_address = await self._http.start()
         _log.info(
@@ -160,12 +161,15 @@ class Application:
 
     async def stop(self) -> None:
         """Takes no new work, lets what is in progress finish, and closes from the outside in."""
+        deadline = time.monotonic() + self._settings.shutdown_grace_s
         self._lifecycle.draining = True
+        if self._service is not None:
+            await self._service.tell_health()
         if self._http is not None:
             await self._http.stop()
         await self._closing.aclose()
         if self._service is not None:
-            await self._service.stop()
+            await self._service.stop(max(0.0, deadline - time.monotonic()))
         await self._ops.stop()
         _log.info("stopped")
 

@@ -5,72 +5,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clerksync_server.clerk.signature import SignatureVerifier
+from clerksync_server.setting_types import Address, DatabaseUrl, GrpcTarget, ListenAddress, WebhookSecrets
 
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)$")
-
-
-class Address(NamedTuple):
-    """Where to listen. Port 0 takes any that is free."""
-
-    host: str
-    port: int
-
-    def reachable(self) -> "Address":
-        """Where a client on this machine finds it."""
-        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-        return Address(loopback.get(self.host, self.host), self.port)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _address(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError("expected host:port, for example 127.0.0.1:8080 or [::1]:8080")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("an IPv6 address needs brackets, for example [::1]:8080")
-    return Address(host or "0.0.0.0", int(port))  # noqa: S104  (":8080" asks for every interface)
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    # Parsing more of it than the scheme would raise errors that repeat the password.
-    scheme = value.get_secret_value().partition("://")[0]
-    if scheme not in ("postgres", "postgresql"):
-        raise ValueError("expected postgresql://user:password@host:5432/database")
-    return value
-
-
-def _split(value: Any) -> Any:
-    """Comma-separated, spaces around the commas allowed."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    if value:
-        SignatureVerifier([secret.get_secret_value() for secret in value])
-    return value
-
-
-ListenAddress = Annotated[Address, NoDecode, BeforeValidator(_address)]
-WebhookSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(_secrets)]
+_SECRET_NAMES = ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET")
 
 
 class Settings(BaseSettings):
@@ -80,7 +23,7 @@ class Settings(BaseSettings):
         frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, case_sensitive=True
     )
 
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+    database_url: DatabaseUrl | None = Field(
         default=None,
         validation_alias="DATABASE_URL",
         description="Postgres, as `postgresql://user:password@host:5432/database`. A transaction pooler may stand in "
@@ -88,7 +31,7 @@ class Settings(BaseSettings):
     )
     webhook_secrets: WebhookSecrets = Field(
         default=(),
-        validation_alias=AliasChoices("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"),
+        validation_alias=AliasChoices(*_SECRET_NAMES),
         description="The signing secret of the endpoint in Clerk's dashboard, `whsec_…`. Several, separated by "
         "commas, while one is being rotated: any may match. The front refuses to start without it.",
     )
@@ -112,7 +55,7 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_OPS_LISTEN",
         description="Where `/livez`, `/readyz` and `/metrics` are served, as `host:port`.",
     )
-    service_target: str = Field(
+    service_target: GrpcTarget = Field(
         default="127.0.0.1:50051",
         validation_alias="CLERKSYNC_SERVICE_TARGET",
         description="Where the front and the operators' commands find SyncService: a gRPC target, for example "
@@ -198,6 +141,15 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {name: _variables(name)[0] for name in Se
 """The variable of each setting."""
 
 
+def _source_of(variable: str) -> str:
+    """The variable that a value came from; pydantic names the first of those it may come from."""
+    for name in Settings.model_fields:
+        names = _variables(name)
+        if variable in names:
+            return next((candidate for candidate in names if os.environ.get(candidate)), variable)
+    return variable
+
+
 def _misspelt() -> list[str]:
     """Variables that look like one of ours. Those that Kubernetes makes of a Service's name are none."""
     known = [variable for name in Settings.model_fields for variable in _variables(name)]
@@ -215,12 +167,14 @@ def load_settings(*required: str, **overrides: Any) -> Settings:
     `overrides` are by the name of the variable. Raises InvalidSettings with all problems at once.
     """
     problems = _misspelt()
+    if all(os.environ.get(variable) for variable in _SECRET_NAMES):
+        problems.append(f"{_SECRET_NAMES[1]}: is set beside {_SECRET_NAMES[0]}; put all secrets into one of them")
     try:
         settings = Settings(**overrides)
         missing = [name for name in required if not getattr(settings, name)]
     except ValidationError as error:
         problems += [
-            f"{detail['loc'][0]}: {detail['msg'].removeprefix('Value error, ')}"
+            f"{_source_of(str(detail['loc'][0]))}: {detail['msg'].removeprefix('Value error, ')}"
             for detail in error.errors(include_input=False, include_url=False)
         ]
         set_ = {variable for variable, value in (os.environ | overrides).items() if value}

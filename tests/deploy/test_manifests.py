@@ -17,7 +17,8 @@ from kubernetes_validate.utils import latest_version, validate
 from pydantic import AliasChoices
 
 from clerksync.v1 import sync_service_pb2
-from clerksync_server.settings import Address, Settings
+from clerksync_server.setting_types import Address
+from clerksync_server.settings import Settings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 SECRETS_EXAMPLE = KUBERNETES / "secrets.yaml.example"

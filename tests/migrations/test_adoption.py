@@ -1,9 +1,11 @@
 """Databases of earlier set-ups become what a fresh one is, and keep what they hold."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clerksync_server import database
 from clerksync_server.database.migrate import migrate
 from clerksync_server.database.sql import load_queries
 
@@ -149,6 +151,7 @@ KEPT = {
     "organization": "id, clerk_org_id, name, slug, image_url, settings, stripe_customer_id",
     "user_profile": "id, clerk_user_id, clerk_org_id, role, onboarded",
 }
+QUERIES = Path(database.__path__[0]) / "queries"
 EXTRA = ("organization.stripe_customer_id", "user_profile.onboarded")
 
 
@@ -183,6 +186,6 @@ async def test_every_query_of_the_service_runs_on_an_adopted_database(
     await earlier.execute(SET_UPS[set_up] + ROWS)
     await migrate(empty_database)
 
-    for file_name in ("deliveries.sql", "doctor.sql", "ensure.sql", "facts.sql", "health.sql"):
-        for query in load_queries(file_name).values():
+    for file in QUERIES.glob("*.sql"):
+        for query in load_queries(file.name).values():
             await earlier.prepare(query)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from clerksync_server.database.migrate import current_revision, migrate
+from clerksync_server.database.migrate import current_revision, is_compatible, migrate
 
 TABLES = ["public.organization", "public.user_profile"]
 OWN_TABLES = ["membership_tombstone", "deleted_entity", "webhook_delivery", "schema_version"]
@@ -200,7 +200,7 @@ async def test_the_service_reads_and_writes_everything(service: Any) -> None:
     )
 
     assert ({"org_b", "org_c"}, ["user_1 org_b", "user_3 org_c"]) == await visible(service)
-    assert "0004" == await current_revision(service)
+    assert is_compatible(await current_revision(service))
 
 
 SCHEMA_CHANGES = [

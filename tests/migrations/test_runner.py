@@ -21,7 +21,8 @@ from clerksync_server.database.migrate import (
     migrations_dir,
 )
 
-ALL = ["0001", "0002", "0003", "0004"]
+ALL = sorted(path.name[:4] for path in (migrations_dir() / "sql").glob("*.sql"))
+NEXT = f"{len(ALL) + 1:04}"
 
 
 async def test_an_empty_database_is_brought_to_the_revision_that_the_code_needs(
@@ -103,13 +104,13 @@ async def test_an_older_database_gets_what_is_missing(empty_database: str, own_r
     """Only the migrations that are pending are applied."""
     migrations = runner.migrations_dir()
     await migrate(empty_database)
-    (migrations / "versions" / "0005_add_note.py").write_text(
-        'revision = "0005"\ndown_revision = "0004"\n\n'
-        'def upgrade(run_sql_file):\n    run_sql_file("0005_add_note.sql")\n'
+    (migrations / "versions" / f"{NEXT}_add_note.py").write_text(
+        f'revision = "{NEXT}"\ndown_revision = "{ALL[-1]}"\n\n'
+        f'def upgrade(run_sql_file):\n    run_sql_file("{NEXT}_add_note.sql")\n'
     )
-    (migrations / "sql" / "0005_add_note.sql").write_text("create table clerksync.note (text text); select 1;")
+    (migrations / "sql" / f"{NEXT}_add_note.sql").write_text("create table clerksync.note (text text); select 1;")
 
-    assert await migrate(empty_database) == ["0005"]
+    assert await migrate(empty_database) == [NEXT]
 
 
 async def test_all_pending_migrations_are_applied_or_none(
@@ -185,7 +186,7 @@ async def test_settings_of_the_role_do_not_matter(empty_database: str, earlier: 
         insert into organization select gen_random_uuid(), 'org_' || n, now() from generate_series(1, 50000) as n;
         alter database {database} set default_transaction_isolation = 'serializable';
         alter database {database} set search_path = app, pg_catalog;
-        alter database {database} set statement_timeout = '50ms';
+        alter database {database} set statement_timeout = '100ms';
         """
     )
 

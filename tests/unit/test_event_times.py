@@ -1,10 +1,12 @@
 """When events happened: the envelope's time, or the best there is instead."""
 
 import json
-from itertools import permutations
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clerksync_server.clerk.events import ClerkEvent, decode_event
 from clerksync_server.clerk.values import NotUnderstood
@@ -14,16 +16,16 @@ from clerksync_server.rules.facts import (
     MembershipEnded,
     MembershipSnapshot,
     OrganizationDeleted,
-    OrganizationMention,
     OrganizationSnapshot,
     UserDeleted,
     Version,
 )
-from clerksync_server.rules.world import World
 
 USER, ORG, MEMBERSHIP = "user_1", "org_1", "orgmem_1"
 CREATED, UPDATED, STAMPED = 1_700_000_000_100, 1_700_000_000_200, 1_700_000_000_300
 ATTEMPTED_AT = 1_800_000_000_000
+LATEST = 253_402_300_799_999
+DAY = 24 * 60 * 60 * 1000
 MISSING: Any = object()
 
 
@@ -53,7 +55,7 @@ def subject(event: ClerkEvent) -> Any:
         pytest.param(99_999_999_999, 99_999_999_999_000, id="the last that is seconds"),
         pytest.param(100_000_000_000, 100_000_000_000, id="the first that is milliseconds"),
         pytest.param(1, 1_000, id="the first second"),
-        pytest.param(253_402_300_799_999, 253_402_300_799_999, id="the last that Postgres can tell"),
+        pytest.param(LATEST, LATEST, id="the last that Postgres can tell"),
         pytest.param(0, None, id="zero"),
         pytest.param(0.0, None, id="zero as a float"),
         pytest.param(-0.0, None, id="minus zero"),
@@ -63,10 +65,10 @@ def subject(event: ClerkEvent) -> Any:
 )
 def test_the_time_of_the_envelope(timestamp: Any, expected: int | None) -> None:
     """Seconds and milliseconds are told apart by their size, and zero is no time."""
-    event = decode("user.deleted", {"id": USER}, timestamp)
+    event = decode("user.deleted", {"id": USER}, timestamp, attempted_at_ms=LATEST)
 
     assert expected == event.event_at_ms
-    assert (UserDeleted(USER, expected or ATTEMPTED_AT + 2),) == event.facts
+    assert (UserDeleted(USER, expected or LATEST + 2),) == event.facts
 
 
 @pytest.mark.parametrize("place", ["timestamp", "data.created_at", "data.updated_at"])
@@ -140,66 +142,69 @@ def test_the_time_of_a_removal(timestamp: Any, removed_at: int) -> None:
     assert MembershipEnded(USER, ORG, Generation(CREATED, MEMBERSHIP), removed_at) == subject(event)
 
 
-@pytest.mark.parametrize(
-    ("event_type", "data", "facts"),
-    [
-        (
-            "organization.created",
-            {"id": ORG, "name": "A"},
-            [OrganizationSnapshot(ORG, "A", None, None, None, Version(0, 0))],
-        ),
-        ("organization.deleted", {"id": ORG}, [OrganizationDeleted(ORG, 2)]),
-        ("user.deleted", {"id": USER}, [UserDeleted(USER, 2)]),
-        (
-            "organizationMembership.created",
-            membership(),
-            [OrganizationMention(ORG), MembershipSnapshot(USER, ORG, Generation(0, MEMBERSHIP), Version(0, 0), "r")],
-        ),
-        (
-            "organizationMembership.updated",
-            membership(),
-            [OrganizationMention(ORG), MembershipSnapshot(USER, ORG, Generation(1, MEMBERSHIP), Version(1, 1), "r")],
-        ),
-        (
-            "organizationMembership.deleted",
-            membership(),
-            [OrganizationMention(ORG), MembershipEnded(USER, ORG, Generation(2, MEMBERSHIP), 2)],
-        ),
-    ],
+@pytest.mark.parametrize("place", ["timestamp", "data.created_at", "data.updated_at", "data.organization.updated_at"])
+@pytest.mark.parametrize("now_ms", [None, ATTEMPTED_AT - 5 * DAY, ATTEMPTED_AT + 5 * DAY])
+def test_a_time_to_come_is_not_believed(place: str, now_ms: int | None) -> None:
+    """It would win against every real time until then; more than a day after the attempt, or after now, is too late."""
+    latest = max(ATTEMPTED_AT, now_ms or 0) + DAY
+
+    def decode_at(milliseconds: int) -> ClerkEvent:
+        body: dict[str, Any] = {"type": "organizationMembership.updated", "timestamp": STAMPED}
+        body["data"] = membership(organization={"id": ORG, "name": "A"}, created_at=CREATED, updated_at=UPDATED)
+        *path, last = place.split(".")
+        target = body
+        for key in path:
+            target = target[key]
+        target[last] = milliseconds
+        return decode_event(json.dumps(body).encode(), attempted_at_ms=ATTEMPTED_AT, now_ms=now_ms)
+
+    with pytest.raises(NotUnderstood) as caught:
+        decode_at(latest + 1)
+
+    assert decode_at(latest).ours
+    assert str(caught.value) == f"{place} lies more than a day after the delivery was sent"
+
+
+def test_a_removal_to_come_was_when_it_was_sent() -> None:
+    """A removal must not wait until its time is understood: the attempt was after it."""
+    told = membership(created_at=CREATED, updated_at=UPDATED)
+    removal = decode("organizationMembership.deleted", told, ATTEMPTED_AT + DAY + 1)
+    organization = decode("organization.deleted", {"id": ORG}, ATTEMPTED_AT + DAY + 1)
+    user = decode("user.deleted", {"id": USER}, LATEST)
+
+    assert MembershipEnded(USER, ORG, Generation(CREATED, MEMBERSHIP), ATTEMPTED_AT + 2) == subject(removal)
+    assert (OrganizationDeleted(ORG, ATTEMPTED_AT + 2),) == organization.facts
+    assert (UserDeleted(USER, ATTEMPTED_AT + 2),) == user.facts
+
+
+moments = st.sampled_from(
+    [None, 0, CREATED, CREATED // 1000, ATTEMPTED_AT + DAY, ATTEMPTED_AT + DAY + 1, LATEST, LATEST // 1000]
 )
-def test_the_attempt_stands_in_where_there_is_no_time(event_type: str, data: dict[str, Any], facts: list[Fact]) -> None:
-    """A body of little more than a type and ids happened when it was sent, later kinds of event a little later."""
-    event = decode(event_type, data, attempted_at_ms=0)
-
-    assert tuple(facts) == event.facts
-    assert event.event_at_ms is None
 
 
-def test_bodies_without_times_keep_their_order_within_a_second() -> None:
-    """Created, updated, deleted: sent in one second they end as they were meant, in whatever order they come."""
-    created, updated, deleted = (
-        decode(f"organizationMembership.{verb}", membership(role=verb)) for verb in ("created", "updated", "deleted")
-    )
+@given(st.sampled_from(["created", "updated", "deleted"]), st.lists(moments, min_size=5, max_size=5))
+@settings(max_examples=600)
+def test_no_fact_is_of_a_time_to_come(verb: str, times: list[int | None]) -> None:
+    """Whichever times a body lacks or has wrong, what decides between facts is no later than can be."""
+    timestamp, created_at, updated_at, nested_created_at, nested_updated_at = times
+    nested = {"id": ORG, "name": "A", "created_at": nested_created_at, "updated_at": nested_updated_at}
+    told = membership(created_at=created_at, updated_at=updated_at, organization=nested)
+    try:
+        event = decode(f"organizationMembership.{verb}", told, timestamp)
+    except NotUnderstood:
+        return
+    deciding = [moment for fact in event.facts for moment in deciding_times(fact)]
 
-    for order in permutations([created, updated]):
-        assert role_after(*order) == "updated"
-    for removed in permutations([created, updated, deleted]):
-        assert role_after(*removed) is None
-
-
-def test_bodies_without_times_follow_their_attempts() -> None:
-    """Somebody who joins again a second after leaving is a member."""
-    deleted = decode("organizationMembership.deleted", membership())
-    joined = decode("organizationMembership.created", membership(role="again"), attempted_at_ms=ATTEMPTED_AT + 1_000)
-
-    assert role_after(deleted, joined) == "again"
-    assert role_after(joined, deleted) == "again"
+    assert max(deciding) <= ATTEMPTED_AT + DAY
 
 
-def role_after(*events: ClerkEvent) -> str | None:
-    world = World()
-    for event in events:
-        for fact in event.facts:
-            world.apply(fact)
-    profile = world.profile((USER, ORG))
-    return None if profile is None or profile.membership is None else profile.membership.role
+def deciding_times(fact: Fact) -> Sequence[int]:
+    match fact:
+        case OrganizationSnapshot():
+            return fact.version
+        case MembershipSnapshot():
+            return [fact.generation.created_at_ms, *fact.version]
+        case MembershipEnded():
+            return [fact.through.created_at_ms, fact.removed_at_ms]
+        case _:
+            return []

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from clerksync_server.clerk.events import EVENT_TYPES, ClerkEvent, decode_event
+from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import OrganizationDeleted, OrganizationMention, UserDeleted, UserSeen
 
 USER, ORG, INSTANCE = "user_1", "org_1", "ins_1"
@@ -63,13 +64,15 @@ def test_a_type_that_is_not_ours_tells_nothing(event_type: str, data: Any) -> No
     """Unknown types are told apart and never refused, whatever they carry."""
     event = decode(event_type, data, timestamp="not even a time", instance_id=INSTANCE)
 
-    assert ClerkEvent(type=event_type) == event
+    assert ClerkEvent(event_type, ignored_by=Rule.OTHER_TYPE) == event
     assert not event.ours
 
 
 def test_a_type_that_is_not_ours_needs_no_data() -> None:
     """Only the type of an unknown event is read."""
-    assert ClerkEvent(type="email.created") == decode_event(b'{"type":"email.created"}', attempted_at_ms=AT)
+    event = decode_event(b'{"type":"email.created"}', attempted_at_ms=AT)
+
+    assert ClerkEvent("email.created", ignored_by=Rule.OTHER_TYPE) == event
 
 
 def test_a_long_type_is_cut() -> None:
@@ -114,7 +117,9 @@ def test_the_data_of_another_instance_is_not_read() -> None:
     """What is none of ours need not be understood."""
     body = b'{"type":"user.deleted","data":{"id":5},"instance_id":"ins_2"}'
 
-    assert ClerkEvent(type="user.deleted") == decode_event(body, attempted_at_ms=AT, instance_id=INSTANCE)
+    event = decode_event(body, attempted_at_ms=AT, instance_id=INSTANCE)
+
+    assert ClerkEvent("user.deleted", ignored_by=Rule.OTHER_INSTANCE) == event
 
 
 @pytest.mark.parametrize("name", [None, ""])

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 
+from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.evidence import LEEWAY_MS, EvidencePolicy, Verdict
 from clerksync_server.rules.facts import (
     Fact,
@@ -18,7 +19,6 @@ from clerksync_server.rules.facts import (
     UserSeen,
     Version,
 )
-from clerksync_server.rules.decisions import Effect
 from clerksync_server.rules.world import Profile, World
 
 USER, ORG = "user_1", "org_1"
@@ -161,9 +161,9 @@ def test_without_a_time_a_removal_holds_for_the_life_of_a_token(now_ms: int, ver
 def test_a_membership_replaces_a_provisional_profile() -> None:
     """The first living snapshot makes the row Clerk's, and the evidence is spent, even if the membership is older."""
     world = world_of(evidence_ms=900_000)
-    effect = world.apply(MEMBER)
+    rule = world.apply(MEMBER)
 
-    assert effect is Effect.APPLIED
+    assert rule is Rule.NEWER
     assert Profile(membership=MEMBER, evidence_ms=None) == world.profile(KEY)
     assert not world.evidence
 
@@ -172,9 +172,9 @@ def test_a_dead_membership_leaves_a_provisional_profile() -> None:
     """A late snapshot of an earlier life confirms nothing about the present."""
     world = world_of(MEMBER, LEFT)
     ensure(world, REMOVED + 1)
-    effect = world.apply(MEMBER)
+    rule = world.apply(MEMBER)
 
-    assert effect is Effect.STALE
+    assert rule is Rule.MEMBERSHIP_ENDED
     assert provisional(REMOVED + 1) == world.profile(KEY)
 
 
@@ -220,32 +220,3 @@ def test_ensure_organization(facts: tuple[Fact, ...], evidence_ms: int, verdict:
     assert (answer in {Verdict.CREATE, Verdict.EXISTED}) == (
         ORG in world.organizations and world.organizations[ORG].exists
     )
-
-
-@pytest.mark.parametrize(
-    ("before", "fact", "effect"),
-    [
-        ((), NAMED, Effect.APPLIED),
-        ((OrganizationMention(ORG),), OrganizationMention(ORG), Effect.STALE),
-        ((), OrganizationDeleted(ORG, 1), Effect.APPLIED),
-        ((OrganizationDeleted(ORG, 1),), OrganizationDeleted(ORG, 2), Effect.STALE),
-        ((OrganizationDeleted(ORG, 1),), NAMED, Effect.STALE),
-        ((UserSeen(USER),), UserSeen(USER), Effect.APPLIED),
-        ((UserDeleted(USER, 1),), UserSeen(USER), Effect.STALE),
-        ((UserDeleted(USER, 1),), UserDeleted(USER, 2), Effect.STALE),
-        ((UserSeen(USER),), UserDeleted(USER, 1), Effect.APPLIED),
-        ((), MEMBER, Effect.APPLIED),
-        ((MEMBER,), MEMBER, Effect.STALE),
-        ((LEFT,), MEMBER, Effect.STALE),
-        ((MEMBER,), LEFT, Effect.APPLIED),
-        ((), LEFT, Effect.APPLIED),
-        ((NEXT_MEMBER,), LEFT, Effect.STALE),
-        ((NEXT_MEMBER,), MEMBER, Effect.STALE),
-        ((UserDeleted(USER, 1),), MEMBER, Effect.STALE),
-        ((UserDeleted(USER, 1),), LEFT, Effect.STALE),
-        ((OrganizationDeleted(ORG, 1),), LEFT, Effect.STALE),
-    ],
-)
-def test_whether_a_fact_tells_anything_new(before: tuple[Fact, ...], fact: Fact, effect: Effect) -> None:
-    """What is older than the present, or concerns what is deleted, is stale."""
-    assert effect is world_of(*before).apply(fact)

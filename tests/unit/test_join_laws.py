@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clerksync_server.rules.decisions import Effect
 from clerksync_server.rules.facts import (
     Fact,
     Generation,
@@ -33,7 +34,7 @@ from clerksync_server.rules.registers import (
     pair_of,
     user_of,
 )
-from clerksync_server.rules.world import Effect, PairKey, Profile, World
+from clerksync_server.rules.world import PairKey, Profile, World
 
 ORGS, USERS = ("org_1", "org_2"), ("user_1", "user_2")
 PAIRS: list[PairKey] = [(user, org) for user in USERS for org in ORGS]
@@ -171,7 +172,7 @@ def test_a_repeat_is_stale(told: list[Fact], data: st.DataObject) -> None:
     """A fact that has been applied before tells nothing new, whatever came in between."""
     world = applied(told)
     repeated = data.draw(st.sampled_from(told))
-    again = world.apply(repeated)
+    again = world.apply(repeated).effect
 
     if not isinstance(repeated, UserSeen):
         assert again is Effect.STALE
@@ -183,7 +184,7 @@ def test_a_stale_fact_changes_no_row(told: list[Fact], fact: Fact) -> None:
     """What is called stale has left every organization and profile as it was."""
     world = applied(told)
     before = visible(world)
-    effect = world.apply(fact)
+    effect = world.apply(fact).effect
 
     if effect is Effect.STALE:
         assert before == visible(world)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from clerksync_server.ops.logs import configure_logs, stack_of
+from clerksync_server.ops.logs import configure_logs, frames_of
 from clerksync_server.settings import Settings
 
 MARK = "s3cr3t"
@@ -125,7 +125,7 @@ def test_a_failure_keeps_its_kind_and_place(failure: Any, capsys: pytest.Capture
     [line] = lines(capsys)
 
     assert ("it failed", kind) == (line["event"], line["error"])
-    assert any(frame.startswith("test_logs.py:") and failure.__name__ in frame for frame in line["stack"])
+    assert any(frame.startswith("test_logs.py:") and failure.__name__ in frame for frame in line["frames"])
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
@@ -179,13 +179,13 @@ def test_no_failure_where_there_is_none(log_format: str, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_the_stack_of_an_error_of_ours_is_written(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_frames_of_an_error_of_ours_is_written(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In both formats a defect is logged by kind and place."""
     configure(log_format)
     try:
         fail()
     except ValueError as error:
-        structlog.get_logger().error("defect", error="ValueError", stack=stack_of(error))
+        structlog.get_logger().error("defect", error="ValueError", frames=frames_of(error))
     written = capsys.readouterr().err
 
     assert "fail" in written

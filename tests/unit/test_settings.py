@@ -5,38 +5,13 @@ from typing import Any
 
 import pytest
 
-from clerksync_server.settings import ENVIRONMENT_NAMES, Address, InvalidSettings, Settings, load_settings
+from clerksync_server.settings import ENVIRONMENT_NAMES, Address, Settings, load_settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 MARK = "hunter2"
 """Part of every value that must not be repeated."""
 
 LISTENERS = ["CLERKSYNC_GRPC_LISTEN", "CLERKSYNC_HTTP_LISTEN", "CLERKSYNC_OPS_LISTEN"]
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Loads settings from an environment that holds these variables and no others of ours."""
-
-    def load_from(*required: str, **variables: str) -> Settings:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        return load_settings(*required)
-
-    return load_from
-
-
-@pytest.fixture
-def problems(load: Any) -> Any:
-    """The lines that an environment is refused with."""
-
-    def problems_of(*required: str, **variables: str) -> list[str]:
-        with pytest.raises(InvalidSettings) as caught:
-            load(*required, **variables)
-        return str(caught.value).splitlines()
-
-    return problems_of
 
 
 def test_the_defaults() -> None:
@@ -55,6 +30,7 @@ def test_the_defaults() -> None:
         "CLERKSYNC_DATABASE_POOL_SIZE": 8,
         "CLERKSYNC_MAX_TOKEN_AGE": 60,
         "CLERKSYNC_TOMBSTONE_RETENTION_DAYS": 90,
+        "CLERKSYNC_LEDGER_RETENTION_DAYS": 90,
         "CLERKSYNC_SHUTDOWN_GRACE": 10.0,
         "CLERKSYNC_LOG_LEVEL": "info",
         "CLERKSYNC_LOG_FORMAT": None,
@@ -67,6 +43,28 @@ def test_the_defaults() -> None:
 def test_an_empty_variable_is_not_set(name: str, load: Any) -> None:
     """Compose files and charts set what is not wanted to the empty text."""
     assert load_settings() == load(**{name: ""})
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("CLERK_WEBHOOK_SECRETS", "CLERK_WEBHOOK_SECRET"),
+        ("CLERKSYNC_HTTP_LISTENS", "CLERKSYNC_HTTP_LISTEN"),
+        ("CLERKSYNC_LOGLEVEL", "CLERKSYNC_LOG_LEVEL"),
+    ],
+)
+def test_a_misspelt_variable_is_told(misspelt: str, meant: str, problems: Any) -> None:
+    """What is nearly a variable of ours would be passed over in silence, so it is a problem."""
+    assert [f"{misspelt}: is no setting; is {meant} meant?"] == problems(**{misspelt: MARK})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CLERKSYNC_SERVICE_HOST", "CLERKSYNC_SERVICE_PORT", "CLERKSYNC_SERVICE_PORT_GRPC", "CLERKSYNC_PORT_50051_TCP"],
+)
+def test_what_kubernetes_adds_is_no_misspelling(name: str, load: Any) -> None:
+    """It makes variables of the names of Services, and ours may well be called clerksync."""
+    assert load_settings() == load(**{name: MARK})
 
 
 def test_names_are_read_as_they_are_written(load: Any) -> None:
@@ -152,45 +150,6 @@ def test_where_the_service_is_found(variables: dict[str, str], target: str, load
     assert target == load(**variables).target
 
 
-@pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"])
-@pytest.mark.parametrize(
-    ("text", "secrets"),
-    [
-        (SECRET, [SECRET]),
-        (f"{SECRET},{OTHER_SECRET}", [SECRET, OTHER_SECRET]),
-        (f" {SECRET} ,\t{OTHER_SECRET}, ", [SECRET, OTHER_SECRET]),
-    ],
-)
-def test_one_secret_or_several(name: str, text: str, secrets: list[str], load: Any) -> None:
-    """Either variable holds one secret, or several with commas in between, spaces allowed."""
-    assert secrets == load("webhook_secrets", **{name: text}).webhook_secret_texts
-
-
-def test_the_first_of_both_secret_variables_counts(load: Any) -> None:
-    """The other one is read only while the first is not set, or empty."""
-    assert [SECRET] == load(CLERK_WEBHOOK_SECRET=SECRET, CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET).webhook_secret_texts
-    assert [OTHER_SECRET] == load(
-        "webhook_secrets", CLERK_WEBHOOK_SECRET="", CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET
-    ).webhook_secret_texts
-
-
-@pytest.mark.parametrize("text", [None, "", ",", " ", " , "])
-def test_a_secret_that_is_needed_must_be_there(text: str | None, problems: Any) -> None:
-    """Commas and spaces alone are no secret: the front would refuse every delivery."""
-    variables = {} if text is None else {"CLERK_WEBHOOK_SECRET": text}
-
-    assert ["CLERK_WEBHOOK_SECRET: is not set, and this command needs it"] == problems("webhook_secrets", **variables)
-
-
-@pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"])
-def test_a_wrong_secret_is_told_by_the_variable_that_holds_it(name: str, problems: Any) -> None:
-    """Whoever has set the one variable need not look for the other."""
-    [problem] = problems("webhook_secrets", **{name: MARK})
-
-    assert f"{name}:" == problem.split()[0]
-    assert MARK not in problem
-
-
 def test_every_problem_is_told_at_once(problems: Any) -> None:
     """Whoever starts it learns everything that is wrong in one go: a line for each variable, and no value of it."""
     wrong = {
@@ -201,6 +160,7 @@ def test_every_problem_is_told_at_once(problems: Any) -> None:
         "CLERKSYNC_DATABASE_POOL_SIZE": MARK,
         "CLERKSYNC_MAX_TOKEN_AGE": "0",
         "CLERKSYNC_TOMBSTONE_RETENTION_DAYS": "1",
+        "CLERKSYNC_LEDGER_RETENTION_DAYS": "4000",
         "CLERKSYNC_SHUTDOWN_GRACE": "-1",
         "CLERKSYNC_LOG_LEVEL": MARK,
         "CLERKSYNC_LOG_FORMAT": MARK,
@@ -228,7 +188,7 @@ def test_every_problem_is_told_at_once(problems: Any) -> None:
 )
 def test_a_database_url_is_never_repeated(url: str, problems: Any) -> None:
     """It holds a password, so the text tells how one looks instead."""
-    assert ["DATABASE_URL: expected postgresql://user:password@host:5432/database"] == problems(DATABASE_URL=url)
+    assert [EXPECTED_URL] == problems(DATABASE_URL=url)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
@@ -254,6 +214,7 @@ def test_settings_can_be_shown(load: Any) -> None:
         ("CLERKSYNC_DATABASE_POOL_SIZE", 1, 100),
         ("CLERKSYNC_MAX_TOKEN_AGE", 1, 315_360_000),
         ("CLERKSYNC_TOMBSTONE_RETENTION_DAYS", 2, 3650),
+        ("CLERKSYNC_LEDGER_RETENTION_DAYS", 2, 3650),
         ("CLERKSYNC_SHUTDOWN_GRACE", 0, 600),
     ],
 )

@@ -1,10 +1,15 @@
-"""What can be a signing secret."""
+"""Signing secrets: what can be one, and which variables hold them."""
+
+from typing import Any
 
 import pytest
 
 from clerksync_server.clerk.signature import SignatureVerifier
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+MARK = "hunter2"
+"""Part of every value that must not be repeated."""
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,42 @@ def test_a_verifier_needs_a_secret() -> None:
     """Without one, nothing could be told from a forgery."""
     with pytest.raises(ValueError, match="at least one"):
         SignatureVerifier([])
+
+
+@pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"])
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        (SECRET, [SECRET]),
+        (f"{SECRET},{OTHER_SECRET}", [SECRET, OTHER_SECRET]),
+        (f" {SECRET} ,\t{OTHER_SECRET}, ", [SECRET, OTHER_SECRET]),
+    ],
+)
+def test_one_secret_or_several(name: str, text: str, secrets: list[str], load: Any) -> None:
+    """Either variable holds one secret, or several with commas in between, spaces allowed."""
+    assert secrets == load("webhook_secrets", **{name: text}).webhook_secret_texts
+
+
+def test_the_first_of_both_secret_variables_counts(load: Any) -> None:
+    """The other one is read only while the first is not set, or empty."""
+    assert [SECRET] == load(CLERK_WEBHOOK_SECRET=SECRET, CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET).webhook_secret_texts
+    assert [OTHER_SECRET] == load(
+        "webhook_secrets", CLERK_WEBHOOK_SECRET="", CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET
+    ).webhook_secret_texts
+
+
+@pytest.mark.parametrize("text", [None, "", ",", " ", " , "])
+def test_a_secret_that_is_needed_must_be_there(text: str | None, problems: Any) -> None:
+    """Commas and spaces alone are no secret: the front would refuse every delivery."""
+    variables = {} if text is None else {"CLERK_WEBHOOK_SECRET": text}
+
+    assert ["CLERK_WEBHOOK_SECRET: is not set, and this command needs it"] == problems("webhook_secrets", **variables)
+
+
+@pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"])
+def test_a_wrong_secret_is_told_by_the_variable_that_holds_it(name: str, problems: Any) -> None:
+    """Whoever has set the one variable need not look for the other."""
+    [problem] = problems("webhook_secrets", **{name: MARK})
+
+    assert f"{name}:" == problem.split()[0]
+    assert MARK not in problem

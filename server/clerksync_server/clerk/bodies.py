@@ -4,6 +4,8 @@ Read leniently: a key that is not named here may hold anything, and only what no
 that Clerk's documentation calls required are often missing, null or different in real bodies.
 """
 
+from typing import Any
+
 import msgspec
 
 Time = int | float | None
@@ -22,7 +24,7 @@ class Envelope(msgspec.Struct):
     type: str
     data: msgspec.Raw
     timestamp: Time = None
-    instance_id: str | None = None
+    instance_id: Any = None
 
 
 class IdOnly(msgspec.Struct):

@@ -32,6 +32,7 @@ from clerksync_server.rules.facts import (
 _MAX_TYPE_LENGTH = 255
 _FUTURE_LIMIT_MS = 24 * 60 * 60 * 1000
 """More than any two clocks differ. Svix has timed the attempt, and the front has checked that against its own clock."""
+_TO_COME = "lies more than a day after the delivery was sent"
 _ORDER_WITHIN_A_SECOND = {"created": 0, "updated": 1, "deleted": 2}
 """Attempts are timed in whole seconds; among bodies without times these milliseconds keep their natural order."""
 _Shape = TypeVar("_Shape")
@@ -70,13 +71,13 @@ class _Times:
     latest_ms: int
 
     def snapshot_ms(self, value: Time, place: str) -> int:
-        """The time in a snapshot, or that of its event."""
-        return self.bounded(time_ms(value, place), place) or self.event_at_ms
+        """The time in a snapshot, or that of its event.
 
-    def bounded(self, milliseconds: int | None, place: str) -> int | None:
-        """A time to come would win against every real one until then, so it is not believed."""
-        if milliseconds is not None and milliseconds > self.latest_ms:
-            raise NotUnderstood(f"{place} lies more than a day after the delivery was sent")
+        A time to come would win against every real one until then, so it is not believed.
+        """
+        milliseconds = time_ms(value, place) or self.event_at_ms
+        if milliseconds > self.latest_ms:
+            raise NotUnderstood(f"{place} {_TO_COME}")
         return milliseconds
 
 
@@ -101,7 +102,7 @@ def decode_event(
         if decode is None:
             return ClerkEvent(event_type, ignored_by=Rule.OTHER_TYPE)
         envelope = msgspec.json.decode(body, type=Envelope)
-        if instance_id and envelope.instance_id and envelope.instance_id != instance_id:
+        if instance_id and envelope.instance_id not in (None, "", instance_id):
             return replace(_event(envelope), ignored_by=Rule.OTHER_INSTANCE)
         latest_ms = max(attempted_at_ms, now_ms or 0) + _FUTURE_LIMIT_MS
         return decode(envelope, _Attempt(attempted_at_ms, latest_ms))
@@ -190,14 +191,16 @@ def _times(envelope: Envelope, updated_at: Time, created_at: Time, attempt: _Att
     """
     attempted_at_ms = attempt.attempted_at_ms + _ORDER_WITHIN_A_SECOND[envelope.type.rpartition(".")[2]]
     stamped_ms = time_ms(envelope.timestamp, "timestamp")
-    if stamped_ms is not None and stamped_ms > attempt.latest_ms and envelope.type.endswith("deleted"):
-        stamped_ms = None  # A deletion must not wait; it was over when it was sent.
     told_ms = stamped_ms or time_ms(updated_at, "data.updated_at") or time_ms(created_at, "data.created_at")
-    times = _Times(
-        event_at_ms=told_ms or attempted_at_ms, removed_at_ms=stamped_ms or attempted_at_ms, latest_ms=attempt.latest_ms
+    if told_ms is not None and told_ms > attempt.latest_ms:
+        if not envelope.type.endswith("deleted"):
+            raise NotUnderstood(f"{'timestamp' if stamped_ms else 'data.updated_at'} {_TO_COME}")
+        stamped_ms = told_ms = None  # A deletion must not wait; it was over when it was sent.
+    return _Times(
+        event_at_ms=told_ms or attempted_at_ms,
+        removed_at_ms=stamped_ms or attempted_at_ms,
+        latest_ms=attempt.latest_ms,
     )
-    times.bounded(stamped_ms, "timestamp")
-    return times
 
 
 def _generation(membership: MembershipBody, times: _Times) -> Generation:

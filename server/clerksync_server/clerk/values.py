@@ -39,5 +39,5 @@ def time_ms(value: float | None, place: str) -> int | None:
 
 
 def clean_text(text: str | None) -> str | None:
-    """The text without what Postgres refuses: NUL, and halves of surrogate pairs. None if nothing is left."""
-    return (text or "").replace("\x00", "").encode("utf-8", "replace").decode("utf-8") or None
+    """The text without NUL, which Postgres refuses. None if nothing is left."""
+    return (text or "").replace("\x00", "") or None

@@ -1,6 +1,7 @@
 """How the operators' commands ask SyncService, and show times and tables."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -34,7 +35,8 @@ def ask(stub: Any, call: Callable[[Any], Awaitable[_Answer]]) -> _Answer:
 
 
 def console() -> Console:
-    return Console(highlight=False, markup=False)
+    # Off a terminal, lines are for grep: wide enough not to be folded.
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 250)
 
 
 def time_of(message: Message, field: str) -> str:

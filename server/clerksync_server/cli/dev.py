@@ -44,14 +44,14 @@ def dev(
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     settings = load_settings()
     configure_logs(settings)
+    changes: dict[str, Any] = {"shutdown_grace_s": min(settings.shutdown_grace_s, _MAX_GRACE_S)}
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        if not settings.webhook_secrets:
+            secret = read_webhook_secret(settings.data_dir) or make_webhook_secret(settings.data_dir)
+            changes["webhook_secrets"] = (SecretStr(secret),)
     except OSError as error:
-        raise CommandFailed(f"CLERKSYNC_DATA_DIR: {settings.data_dir} cannot be made: {error.strerror}") from None
-    changes: dict[str, Any] = {"shutdown_grace_s": min(settings.shutdown_grace_s, _MAX_GRACE_S)}
-    if not settings.webhook_secrets:
-        secret = read_webhook_secret(settings.data_dir) or make_webhook_secret(settings.data_dir)
-        changes["webhook_secrets"] = (SecretStr(secret),)
+        raise CommandFailed(f"CLERKSYNC_DATA_DIR: {settings.data_dir} cannot be used: {error.strerror}") from None
     postgres = None if settings.database_url else dev_postgres(settings.data_dir)
     # Until the application takes over the signals: a Ctrl-C during the start still stops Postgres in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import asyncpg
+import structlog
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -13,7 +14,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from clerksync_server.database.errors import RETRYABLE, translated_errors
+from clerksync_server.database.errors import RETRYABLE, describe, translated_errors
+from clerksync_server.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 _TRANSACTION_ATTEMPTS = 5
+_RELEASE_TIMEOUT_S = 2.0
+_log = structlog.get_logger(__name__)
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 8.0
-"""Below the front's deadline, which is below Svix's 15 s: whoever knows the reason reports it."""
+"""For a connection, and for each statement; below the front's deadline, which is below Svix's 15 s."""
 
 
 class Database:
@@ -68,9 +72,24 @@ class Database:
         """A connection for statements that need no transaction."""
         if self._pool is None:
             raise RuntimeError("the database is not open")
-        with translated_errors():
-            async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection:
+        try:
+            connection = await self._pool.acquire(timeout=COMMAND_TIMEOUT_S)
+        except Exception as error:
+            # Whatever it is (poolers have errors of their own), there is no connection now.
+            raise DatabaseUnavailable(describe(error)) from error
+        try:
+            with translated_errors():
                 yield connection
+        finally:
+            await self._release(connection)
+
+    async def _release(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+        """Gives the connection back; one that is broken is thrown away, and that is no failure of the work done."""
+        try:
+            if self._pool is not None:
+                await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001
+            _log.info("a connection was thrown away", error=describe(error))
 
     async def transaction(
         self,

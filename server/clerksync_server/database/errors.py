@@ -14,27 +14,11 @@ from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
 RETRYABLE = (pg.DeadlockDetectedError, pg.SerializationError)
 """The transaction lost against another one; the same again succeeds."""
 
-_UNAVAILABLE: tuple[type[BaseException], ...] = (
-    *RETRYABLE,
-    pg.PostgresConnectionError,
-    pg.InsufficientResourcesError,
-    pg.OperatorInterventionError,
-    pg.InvalidAuthorizationSpecificationError,
-    pg.InvalidCatalogNameError,
-    pg.LockNotAvailableError,
-    pg.ReadOnlySQLTransactionError,
-    pg.PostgresSystemError,
-    # Not migrated yet: the migration is on its way, and until then the senders keep the work.
-    pg.UndefinedTableError,
-    pg.UndefinedColumnError,
-    pg.UndefinedFunctionError,
-    pg.InvalidSchemaNameError,
-    pg.InsufficientPrivilegeError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-)
-_REFUSED = (pg.DataError, pg.IntegrityConstraintViolationError, pg.RaiseError)
+_UNAVAILABLE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"})
+"""Classes of SQLSTATE: the connection, the transaction's state, who we are, conflicts, resources, objects in use,
+operators at work, the system, and defects of the server. Senders keep the work until such a state is over."""
+_NOT_MIGRATED = (pg.UndefinedTableError, pg.UndefinedColumnError, pg.InvalidSchemaNameError)
+_NOT_GRANTED = pg.InsufficientPrivilegeError
 
 
 def describe(error: BaseException) -> str:
@@ -54,7 +38,17 @@ def translated_errors() -> Iterator[None]:
     """Turns what Postgres and its driver raise into our own errors; what is a defect of ours passes unchanged."""
     try:
         yield
-    except _REFUSED as error:
-        raise DatabaseRefused(describe(error)) from error
-    except _UNAVAILABLE as error:
+    except asyncpg.PostgresError as error:
+        raise (DatabaseUnavailable if _is_passing(error) else DatabaseRefused)(describe(error)) from error
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise DatabaseUnavailable(describe(error)) from error
+
+
+def _is_passing(error: asyncpg.PostgresError) -> bool:
+    """Whether the same statement may succeed later by itself. What a row or the application's own code refuses may not.
+
+    Only errors of functions and triggers have a context: ours are never raised there.
+    """
+    if (error.sqlstate or "")[:2] in _UNAVAILABLE_CLASSES or isinstance(error, _NOT_GRANTED):
+        return True
+    return isinstance(error, _NOT_MIGRATED) and not getattr(error, "context", None)

@@ -7,9 +7,10 @@ import structlog
 
 from clerksync_server.database.connection import Database
 from clerksync_server.database.deliveries import count_quarantined
+from clerksync_server.database.errors import describe
 from clerksync_server.database.migrate import REQUIRED_REVISION, current_revision, is_compatible
 from clerksync_server.database.sql import load_queries
-from clerksync_server.errors import ClerksyncError, DatabaseUnavailable
+from clerksync_server.errors import DatabaseUnavailable
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 
@@ -61,6 +62,6 @@ class DatabaseMonitor:
             return f"it does not answer within {_CHECK_TIMEOUT_S:g} s"
         except DatabaseUnavailable as error:
             return error.detail
-        except ClerksyncError as error:
-            return str(error)
+        except Exception as error:  # noqa: BLE001  (the watch must go on, whatever it meets)
+            return describe(error)
         return None

@@ -1,10 +1,12 @@
 """What happens around every call of ours: request id, one log line, metrics, errors turned into statuses."""
 
+import asyncio
+import contextlib
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -20,27 +22,44 @@ from clerksync_server.errors import (
 )
 from clerksync_server.grpc_api.status import code_name, status_of
 from clerksync_server.ops import metrics
-from clerksync_server.ops.lifecycle import Lifecycle
-from clerksync_server.ops.logs import stack_of
+from clerksync_server.ops.logs import frames_of
 
 _log = structlog.get_logger(__name__)
 _OUR_METHODS = "/clerksync."
 _REQUEST_ID = "x-request-id"
 _GOOD_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-if TYPE_CHECKING:
-    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
-else:
-    _ServerInterceptor = grpc.aio.ServerInterceptor
 
 
-class CallInterceptor(_ServerInterceptor):
+class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the unary methods of our own services; health and reflection answer for themselves.
 
     grpc.aio would send the text of an exception that nobody caught to the caller, so nothing gets past this.
     """
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self) -> None:
+        self._refusing = False
+        self._in_progress = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drain(self, within_s: float) -> None:
+        """Refuses new calls, and waits until those in progress have been answered, or the time is over."""
+        self._refusing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._in_progress += 1
+        self._idle.clear()
+        try:
+            with metrics.CALLS_IN_PROGRESS.track_inprogress():
+                yield
+        finally:
+            self._in_progress -= 1
+            if not self._in_progress:
+                self._idle.set()
 
     async def intercept_service(
         self,
@@ -68,8 +87,8 @@ class CallInterceptor(_ServerInterceptor):
             context.set_trailing_metadata(((_REQUEST_ID, request_id),))
             code = "CANCELLED"
             try:
-                with metrics.CALLS_IN_PROGRESS.track_inprogress():
-                    if self._lifecycle.draining:
+                with self._counted():
+                    if self._refusing:
                         raise ShuttingDown
                     response = await call(request, context)
                 code = "OK"
@@ -102,4 +121,4 @@ def _explain(error: Exception) -> None:
     if isinstance(error, DatabaseUnavailable | DatabaseRefused):
         bind_contextvars(database_error=error.detail)
     elif not isinstance(error, ClerksyncError):
-        _log.error("defect", error=type(error).__name__, stack=stack_of(error))
+        _log.error("defect", error=type(error).__name__, frames=frames_of(error))

@@ -13,8 +13,7 @@ from clerksync.v1 import (
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.interceptor import CallInterceptor
 from clerksync_server.grpc_api.sync_servicer import MAX_BODY_BYTES, SyncServicer
-from clerksync_server.ops.lifecycle import Lifecycle
-from clerksync_server.settings import Address
+from clerksync_server.setting_types import Address
 
 _SYNC_SERVICE = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 _DELIVERY_SERVICE = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name
@@ -35,6 +34,10 @@ _OPTIONS = [
 ]
 
 
+_LAST_BYTES_S = 0.1
+"""For answers on their way when the last call has ended."""
+
+
 class CannotListen(Exception):
     """The address cannot be listened on. The text says why."""
 
@@ -42,8 +45,9 @@ class CannotListen(Exception):
 class GrpcServer:
     """SyncService and DeliveryService on one port, with `grpc.health.v1` and reflection."""
 
-    def __init__(self, sync: SyncServicer, deliveries: DeliveryServicer, lifecycle: Lifecycle) -> None:
-        self._server = grpc.aio.server(interceptors=[CallInterceptor(lifecycle)], options=_OPTIONS)
+    def __init__(self, sync: SyncServicer, deliveries: DeliveryServicer) -> None:
+        self._calls = CallInterceptor()
+        self._server = grpc.aio.server(interceptors=[self._calls], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
         delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, self._server)
@@ -58,7 +62,9 @@ class GrpcServer:
         try:
             port = self._server.add_insecure_port(str(address))
         except RuntimeError:
-            raise CannotListen(f"{address} cannot be listened on: is the port in use?") from None
+            raise CannotListen(
+                f"{address} cannot be listened on: is the port in use, and is the host one of this machine?"
+            ) from None
         await self._server.start()
         return Address(address.host, port)
 
@@ -69,5 +75,9 @@ class GrpcServer:
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:
-        """Takes no new calls, and gives those in progress `grace_s` to finish."""
-        await self._server.stop(grace_s)
+        """Takes no new calls, and gives those in progress `grace_s` to finish.
+
+        Streams of health and reflection, which never end by themselves, are not waited for.
+        """
+        await self._calls.drain(grace_s)
+        await self._server.stop(_LAST_BYTES_S)

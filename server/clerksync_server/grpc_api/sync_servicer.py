@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 from structlog.contextvars import bind_contextvars
 
 from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
-from clerksync_server.errors import InvalidFields
 from clerksync_server.grpc_api.explanation import explanation_to_pb
-from clerksync_server.grpc_api.fields import check_ids, moment_of
+from clerksync_server.grpc_api.fields import Fields, check_ids
 from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES, organization_to_pb, user_profile_to_pb
 from clerksync_server.ops import metrics
 from clerksync_server.sync.deliveries import Deliveries
@@ -33,10 +32,9 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         request: sync_service_pb2.EnsureUserProfileRequest,
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.EnsureUserProfileResponse:
-        check_ids(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
-        token_issued_at = (
-            moment_of(request.token_issued_at, "token_issued_at") if request.HasField("token_issued_at") else None
-        )
+        fields = Fields(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
+        token_issued_at = fields.moment(request, "token_issued_at")
+        fields.check()
         ensured = await self._ensure.user_profile(request.clerk_user_id, request.clerk_org_id, token_issued_at)
         return sync_service_pb2.EnsureUserProfileResponse(
             user_profile=user_profile_to_pb(ensured.profile), outcome=_ensure_outcome("user_profile", ensured.created)
@@ -47,10 +45,9 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         request: sync_service_pb2.EnsureOrganizationRequest,
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.EnsureOrganizationResponse:
-        check_ids(clerk_org_id=request.clerk_org_id)
-        token_issued_at = (
-            moment_of(request.token_issued_at, "token_issued_at") if request.HasField("token_issued_at") else None
-        )
+        fields = Fields(clerk_org_id=request.clerk_org_id)
+        token_issued_at = fields.moment(request, "token_issued_at")
+        fields.check()
         ensured = await self._ensure.organization(request.clerk_org_id, token_issued_at)
         return sync_service_pb2.EnsureOrganizationResponse(
             organization=organization_to_pb(ensured.organization),
@@ -62,13 +59,15 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         request: sync_service_pb2.ApplyClerkEventRequest,
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.ApplyClerkEventResponse:
-        check_ids(svix_id=request.svix_id)
-        bind_contextvars(svix_id=request.svix_id)
+        fields = Fields(svix_id=request.svix_id)
+        attempted_at = fields.moment(request, "attempted_at")
         if not request.HasField("attempted_at"):
-            raise InvalidFields({"attempted_at": "is missing; expected the time of the header svix-timestamp"})
+            fields.violations["attempted_at"] = "is missing; expected the time of the header svix-timestamp"
         if len(request.body) > MAX_BODY_BYTES:
-            raise InvalidFields({"body": f"is larger than {MAX_BODY_BYTES} bytes"})
-        attempted_at = moment_of(request.attempted_at, "attempted_at")
+            fields.violations["body"] = f"is larger than {MAX_BODY_BYTES} bytes"
+        fields.check()
+        assert attempted_at is not None
+        bind_contextvars(svix_id=request.svix_id)
         applied = await self._deliveries.apply(request.svix_id, request.body, attempted_at=attempted_at)
         event_type = metrics.known_event_type(applied.event_type)
         bind_contextvars(event_type=event_type, outcome=applied.outcome.value)

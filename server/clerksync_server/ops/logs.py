@@ -44,9 +44,11 @@ def configure_logs(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     for chatty in ("alembic", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It calls every malformed request of a stranger an error; ours are logged by the front itself.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
-def stack_of(error: BaseException) -> list[str]:
+def frames_of(error: BaseException) -> list[str]:
     """Where an error was raised: file, line and function. Its text is left out, for it may hold values."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
@@ -59,5 +61,8 @@ def _without_messages_of_exceptions(
     info = event.pop("exc_info", None)
     if isinstance(info, tuple) and isinstance(info[1], BaseException):
         event["error"] = type(info[1]).__name__
-        event["stack"] = stack_of(info[1])
+        event["frames"] = frames_of(info[1])
+    if event.get("logger") == "asyncio":
+        # Its further lines show the task or the future, and with it the exception.
+        event["event"] = str(event["event"]).partition("\n")[0]
     return event

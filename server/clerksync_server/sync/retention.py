@@ -12,7 +12,6 @@ import structlog
 from clerksync_server.clock import utc_now
 from clerksync_server.database.connection import Database
 from clerksync_server.database.sql import load_queries
-from clerksync_server.errors import ClerksyncError
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
@@ -65,7 +64,7 @@ class Retention:
             await asyncio.sleep(_INTERVAL_S * random.uniform(0.5, 1.5))  # noqa: S311
             try:
                 pruned = await self.prune()
-            except ClerksyncError as error:
+            except Exception as error:  # noqa: BLE001  (the next attempt may do better, whatever it was)
                 _log.warning("pruning failed; the next attempt is within 90 minutes", error=type(error).__name__)
             else:
                 _log.info("pruned", deliveries=pruned.deliveries, tombstones=pruned.tombstones)

@@ -1,5 +1,6 @@
 """`POST /webhooks/clerk`: raw bytes, signature, one call. The body stays unparsed."""
 
+import asyncio
 import time
 
 import grpc
@@ -12,12 +13,14 @@ from clerksync.v1 import resources_pb2, sync_service_pb2
 from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
+from clerksync_server.ops.logs import frames_of
 from clerksync_server.webhook_front.client import sync_service
 
 PATH = "/webhooks/clerk"
 MAX_BODY_BYTES = 1024 * 1024
 _DEADLINE_S = 10.0
 """Svix gives up after 15 s."""
+_READ_TIMEOUT_S = 10.0
 _RETRY_AFTER_S = "5"
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +69,10 @@ async def _receive(request: web.Request) -> web.Response:
         svix_id = delivery.svix_id
         status, result = await _apply(request.app[_CHANNEL], delivery.svix_id, delivery.attempted_at_s, body)
         response = web.json_response({"outcome": result}, status=status)
-    except _Refusal as refusal:
+    except Exception as error:  # noqa: BLE001  (an answer of 503 makes the sender keep the delivery)
+        refusal = error if isinstance(error, _Refusal) else _Refusal(503, "defect", "the delivery cannot be taken now")
+        if refusal is not error:
+            _log.error("defect", error=type(error).__name__, frames=frames_of(error))
         status, result = refusal.status, refusal.result
         response = web.json_response({"error": {"code": result, "message": str(refusal)}}, status=status)
         if status == 503:
@@ -83,10 +89,13 @@ async def _read_body(request: web.Request) -> bytes:
         if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
             # Before a byte of it is read.
             raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES)
-        return await request.read()
+        async with asyncio.timeout(_READ_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError:
+        raise _Refusal(408, "too_slow", f"the body did not arrive within {_READ_TIMEOUT_S:g} s") from None
     except web.HTTPRequestEntityTooLarge:
         raise _Refusal(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes") from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):
         raise _Refusal(400, "unreadable", "the body could not be read to its end") from None
 
 

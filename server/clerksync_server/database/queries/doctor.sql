@@ -13,7 +13,10 @@ select count(*) from (
 -- name: duplicate_organizations
 -- Organizations with more than one row.
 select count(*) from (
-    select from public.organization group by clerk_org_id having count(*) > 1
+    select from public.organization
+    where clerk_org_id is not null
+    group by clerk_org_id
+    having count(*) > 1
 ) as organizations;
 
 -- name: orphaned_profiles
