@@ -179,7 +179,8 @@ async def test_draining_is_told_with_its_reason(database_url: str) -> None:
     await application.start()
     try:
         async with grpc.aio.insecure_channel(str(application.grpc_address)) as channel:
-            application._lifecycle.draining = True
+            assert application._service is not None
+            await application._service._server._calls.drain(0)
             stub = sync_service(channel)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.EnsureOrganization(sync_service_pb2.EnsureOrganizationRequest(clerk_org_id="org_1"))
@@ -188,6 +189,25 @@ async def test_draining_is_told_with_its_reason(database_url: str) -> None:
 
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "SHUTTING_DOWN"
+
+
+async def test_clients_that_only_wait_do_not_hold_up_the_stop(database_url: str) -> None:
+    """Health watches, silent connections and uploads that never end leave the grace to work in progress."""
+    async with both(database_url, CLERKSYNC_SHUTDOWN_GRACE="2") as (service, front, addresses):
+        host, port = addresses["http"].split(":")
+        upload = b"POST /webhooks/clerk HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+        _, uploading = await asyncio.open_connection(host, int(port))
+        uploading.write(upload)
+        _, silent = await asyncio.open_connection(*addresses["grpc"].split(":"))
+        async with grpc.aio.insecure_channel(addresses["grpc"]) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+
+            assert await service.stop() < 2
+            assert await front.stop() < 3.5
+            assert (service.process.returncode, front.process.returncode) == (0, 0)
+        for writer in (uploading, silent):
+            writer.close()
 
 
 async def test_nothing_personal_in_logs_and_metrics(database_url: str, connection: Any) -> None:

@@ -67,7 +67,7 @@ def reason_of(body: bytes) -> str:
     return reason
 
 
-OPTIONAL_TEXTS = ["data.role"] + [f"data.organization.{key}" for key in ("name", "slug", "image_url")] + ["instance_id"]
+OPTIONAL_TEXTS = ["data.role"] + [f"data.organization.{key}" for key in ("name", "slug", "image_url")]
 TIMES = ["timestamp"] + [
     f"data.{prefix}{key}" for prefix in ("", "organization.") for key in ("created_at", "updated_at")
 ]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from clerksync_server.settings import ENVIRONMENT_NAMES, Address, Settings, load_settings
+from clerksync_server.setting_types import Address
+from clerksync_server.settings import ENVIRONMENT_NAMES, Settings, load_settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MARK = "hunter2"
@@ -184,11 +185,17 @@ def test_every_problem_is_told_at_once(problems: Any) -> None:
         f"postgresql://user:[{MARK}]@host/db",
         f"postgresql://user:[{MARK}@host/db",
         f"postgresql://user:pw@[{MARK}]/db",
+        f"postgresql://user:pa#{MARK}@host/db",
+        f"postgresql://user:{MARK}@host:port/db",
+        f"postgresql://user:{MARK}@host:99999/db",
+        f"postgresql://user:{MARK}@a..b/db",
     ],
 )
 def test_a_database_url_is_never_repeated(url: str, problems: Any) -> None:
     """It holds a password, so the text tells how one looks instead."""
-    assert [EXPECTED_URL] == problems(DATABASE_URL=url)
+    assert [
+        "DATABASE_URL: expected postgresql://user:password@host:5432/database, with special characters percent-encoded"
+    ] == problems(DATABASE_URL=url)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])

@@ -62,9 +62,11 @@ def test_one_secret_or_several(name: str, text: str, secrets: list[str], load: A
     assert secrets == load("webhook_secrets", **{name: text}).webhook_secret_texts
 
 
-def test_the_first_of_both_secret_variables_counts(load: Any) -> None:
-    """The other one is read only while the first is not set, or empty."""
-    assert [SECRET] == load(CLERK_WEBHOOK_SECRET=SECRET, CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET).webhook_secret_texts
+def test_both_secret_variables_at_once_are_refused(load: Any, problems: Any) -> None:
+    """One of them would be dropped in silence, and its deliveries with it; an empty one does not count."""
+    [problem] = problems(CLERK_WEBHOOK_SECRET=SECRET, CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET)
+
+    assert problem.startswith("CLERK_WEBHOOK_SIGNING_SECRET: is set beside CLERK_WEBHOOK_SECRET")
     assert [OTHER_SECRET] == load(
         "webhook_secrets", CLERK_WEBHOOK_SECRET="", CLERK_WEBHOOK_SIGNING_SECRET=OTHER_SECRET
     ).webhook_secret_texts
@@ -75,7 +77,10 @@ def test_a_secret_that_is_needed_must_be_there(text: str | None, problems: Any) 
     """Commas and spaces alone are no secret: the front would refuse every delivery."""
     variables = {} if text is None else {"CLERK_WEBHOOK_SECRET": text}
 
-    assert ["CLERK_WEBHOOK_SECRET: is not set, and this command needs it"] == problems("webhook_secrets", **variables)
+    [problem] = problems("webhook_secrets", **variables)
+
+    told = "holds no secret" if text else "is not set, and this command needs it"
+    assert problem.startswith(f"CLERK_WEBHOOK_SECRET: {told}")
 
 
 @pytest.mark.parametrize("name", ["CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"])
