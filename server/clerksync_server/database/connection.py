@@ -70,10 +70,10 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[Connection]":
         """A connection for statements that need no transaction."""
-        if self._pool is None:
-            raise RuntimeError("the database is not open")
+        if (pool := self._pool) is None:
+            raise DatabaseUnavailable("the pool is closed")
         try:
-            connection = await self._pool.acquire(timeout=COMMAND_TIMEOUT_S)
+            connection = await pool.acquire(timeout=COMMAND_TIMEOUT_S)
         except Exception as error:
             # Whatever it is (poolers have errors of their own), there is no connection now.
             raise DatabaseUnavailable(describe(error)) from error
@@ -81,15 +81,7 @@ class Database:
             with translated_errors():
                 yield connection
         finally:
-            await self._release(connection)
-
-    async def _release(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
-        """Gives the connection back; one that is broken is thrown away, and that is no failure of the work done."""
-        try:
-            if self._pool is not None:
-                await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001
-            _log.info("a connection was thrown away", error=describe(error))
+            await _release(pool, connection)
 
     async def transaction(
         self,
@@ -113,3 +105,11 @@ class Database:
                     async with connection.transaction(isolation=isolation, readonly=readonly):
                         return await work(connection)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+async def _release(pool: "Pool", connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    """Gives the connection back; one that is broken is thrown away, and that is no failure of the work done."""
+    try:
+        await pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
+    except Exception as error:  # noqa: BLE001
+        _log.info("a connection was thrown away", error=describe(error))
