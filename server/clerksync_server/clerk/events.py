@@ -191,10 +191,15 @@ def _times(envelope: Envelope, updated_at: Time, created_at: Time, attempt: _Att
     """
     attempted_at_ms = attempt.attempted_at_ms + _ORDER_WITHIN_A_SECOND[envelope.type.rpartition(".")[2]]
     stamped_ms = time_ms(envelope.timestamp, "timestamp")
-    told_ms = stamped_ms or time_ms(updated_at, "data.updated_at") or time_ms(created_at, "data.created_at")
+    told = {
+        "timestamp": stamped_ms,
+        "data.updated_at": time_ms(updated_at, "data.updated_at"),
+        "data.created_at": time_ms(created_at, "data.created_at"),
+    }
+    place, told_ms = next(((place, told_ms) for place, told_ms in told.items() if told_ms), ("timestamp", None))
     if told_ms is not None and told_ms > attempt.latest_ms:
         if not envelope.type.endswith("deleted"):
-            raise NotUnderstood(f"{'timestamp' if stamped_ms else 'data.updated_at'} {_TO_COME}")
+            raise NotUnderstood(f"{place} {_TO_COME}")
         stamped_ms = told_ms = None  # A deletion must not wait; it was over when it was sent.
     return _Times(
         event_at_ms=told_ms or attempted_at_ms,
