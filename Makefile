@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-fast lint fmt type proto proto-check migrations-check check lock clean
+.PHONY: help run setup test test-fast soak lint fmt type proto proto-check migrations-check check lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test: $(VENV)/.installed-dev ## The whole suite, on a Postgres it starts itself
 
 test-fast: $(VENV)/.installed-dev ## Only the tests that need no database
 	$(BIN)/pytest tests/unit $(ARGS)
+
+soak: $(VENV)/.installed-dev ## Random histories and kills for a long time, with a report (ARGS=--help tells the options)
+	scripts/soak $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format and sort imports
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -1,6 +1,6 @@
 """The ledger of webhook deliveries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -130,20 +130,9 @@ async def count_quarantined(connection: "Connection") -> int:
 
 
 def _delivery(row: "asyncpg.Record") -> DeliveryRow:
+    values = dict(row)
+    outcome, rule = Outcome(values.pop("outcome")), values.pop("rule")
+    judgement = {field.name: values.pop(field.name) for field in fields(Judgement) if field.name in values}
     return DeliveryRow(
-        svix_id=row["svix_id"],
-        attempted_at=row["attempted_at"],
-        received_at=row["received_at"],
-        committed_at=row["committed_at"],
-        body_sha256=row["body_sha256"],
-        judgement=Judgement(
-            outcome=Outcome(row["outcome"]),
-            event_type=row["event_type"],
-            event_at=row["event_at"],
-            clerk_user_id=row["clerk_user_id"],
-            clerk_org_id=row["clerk_org_id"],
-            body=row["body"],
-            quarantine_reason=row["quarantine_reason"],
-            rule=None if row["rule"] is None else Rule(row["rule"]),
-        ),
+        **values, judgement=Judgement(**judgement, outcome=outcome, rule=None if rule is None else Rule(rule))
     )

@@ -1,6 +1,6 @@
 """Reads profiles and organizations, and makes what Ensure finds missing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -80,18 +80,7 @@ async def insert_provisional_profile(
 
 async def read_organization(connection: "Connection", clerk_org_id: str) -> OrganizationRow | None:
     row = await connection.fetchrow(_SQL["read_organization"], clerk_org_id)
-    if row is None:
-        return None
-    return OrganizationRow(
-        id=row["id"],
-        clerk_org_id=row["clerk_org_id"],
-        name=row["name"],
-        slug=row["slug"],
-        image_url=row["image_url"],
-        is_placeholder=row["is_placeholder"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    return None if row is None else OrganizationRow(**dict(row))
 
 
 async def insert_placeholder_organization(connection: "Connection", clerk_org_id: str) -> bool:
@@ -105,12 +94,4 @@ async def is_organization_deleted(connection: "Connection", clerk_org_id: str) -
 
 
 def _user_profile(row: "asyncpg.Record") -> UserProfileRow:
-    return UserProfileRow(
-        id=row["id"],
-        clerk_user_id=row["clerk_user_id"],
-        clerk_org_id=row["clerk_org_id"],
-        role=row["role"],
-        clerk_membership_id=row["clerk_membership_id"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    return UserProfileRow(**{field.name: row[field.name] for field in fields(UserProfileRow)})
