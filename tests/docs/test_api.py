@@ -16,6 +16,7 @@ from clerksync.v1.error_reason_pb2 import ErrorReason
 from clerksync_server import errors
 from clerksync_server.clerk.events import EVENT_TYPES
 from clerksync_server.grpc_api.status import code_name, status_of
+from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.evidence import Verdict
 from clerksync_server.webhook_front import app as front
 
@@ -32,6 +33,13 @@ REFUSALS = (
     Verdict.MEMBERSHIP_REMOVED,
     Verdict.EVIDENCE_TOO_OLD,
 )
+UNJOINED = {
+    Rule.OTHER_TYPE: "ignored",
+    Rule.OTHER_INSTANCE: "ignored",
+    Rule.NOT_UNDERSTOOD: "quarantined",
+    Rule.REFUSED_BY_DATABASE: "quarantined",
+}
+"""What becomes of deliveries whose facts are not joined."""
 FAILURES: list[Exception] = [
     errors.InvalidFields({"clerk_user_id": "is missing"}),
     errors.DeliveryNotFound(),
@@ -86,6 +94,20 @@ def test_every_method_is_listed() -> None:
     expected = sorted(f"`{name}/{method.name}`" for name, service in SERVICES.items() for method in service.methods)
 
     assert expected == sorted(row[0] for row in API.table("method", "for", "what it does"))
+
+
+def test_every_rule_is_listed_as_it_is() -> None:
+    """The table of rules has name, sentence and outcome of each rule in rules/decisions.py, in their order."""
+    expected = [[f"`{rule}`", rule.sentence, UNJOINED.get(rule, rule.effect.name.lower())] for rule in Rule]
+
+    assert expected == API.table("rule", "explanation", "outcome")
+
+
+def test_every_part_of_an_explanation_is_listed() -> None:
+    """The table of an explanation's parts has each field of the response, in their order."""
+    expected = [f"`{field.name}`" for field in sync_service_pb2.ExplainUserProfileResponse.DESCRIPTOR.fields]
+
+    assert expected == [row[0] for row in API.table("part", "tells")]
 
 
 def test_every_http_answer_is_listed() -> None:

@@ -175,16 +175,6 @@ def test_the_only_time_is_named_if_it_is_to_come(event_type: str, key: str) -> N
     assert str(caught.value).startswith(f"data.{key} lies")
 
 
-@pytest.mark.parametrize("key", ["created_at", "updated_at"])
-@pytest.mark.parametrize("event_type", ["organization.created", "organizationMembership.created"])
-def test_the_only_time_is_named_if_it_is_to_come(event_type: str, key: str) -> None:
-    """Whoever looks for it finds it: no other time is in the body."""
-    with pytest.raises(NotUnderstood) as caught:
-        decode(event_type, membership(name="A", **{key: ATTEMPTED_AT + DAY + 1}))
-
-    assert str(caught.value).startswith(f"data.{key} lies")
-
-
 def test_a_removal_to_come_was_when_it_was_sent() -> None:
     """A removal must not wait until its time is understood: the attempt was after it."""
     told = membership(created_at=CREATED, updated_at=UPDATED)

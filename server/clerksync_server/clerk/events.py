@@ -163,7 +163,7 @@ def _membership_changed(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
 def _membership_deleted(envelope: Envelope, attempt: _Attempt) -> ClerkEvent:
     membership = _decode_data(envelope, MembershipBody)
     times = _times(envelope, membership.updated_at, membership.created_at, attempt)
-    organization = _organization_fact(membership.organization, times, "data.organization")
+    organization = _organization_fact(membership.organization, times, "data.organization", needed=False)
     fact = MembershipEnded(
         clerk_user_id=checked_id(membership.public_user_data.user_id, "data.public_user_data.user_id"),
         clerk_org_id=organization.clerk_org_id,
@@ -214,11 +214,13 @@ def _generation(membership: MembershipBody, times: _Times) -> Generation:
 
 
 def _organization_fact(
-    organization: OrganizationBody, times: _Times, place: str
+    organization: OrganizationBody, times: _Times, place: str, *, needed: bool = True
 ) -> OrganizationSnapshot | OrganizationMention:
+    """The snapshot, or a mention if it tells no name; also if its time is not to be believed and it is not `needed`."""
     clerk_org_id = checked_id(organization.id, f"{place}.id")
     name = clean_text(organization.name)
-    if name is None:
+    updated_at_ms = time_ms(organization.updated_at, f"{place}.updated_at")
+    if name is None or (not needed and updated_at_ms is not None and updated_at_ms > times.latest_ms):
         return OrganizationMention(clerk_org_id)
     return OrganizationSnapshot(
         clerk_org_id=clerk_org_id,

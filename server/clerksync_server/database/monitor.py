@@ -10,7 +10,7 @@ from clerksync_server.database.deliveries import count_quarantined
 from clerksync_server.database.errors import describe
 from clerksync_server.database.migrate import REQUIRED_REVISION, current_revision, is_compatible
 from clerksync_server.database.sql import load_queries
-from clerksync_server.errors import DatabaseUnavailable
+from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 
@@ -60,7 +60,7 @@ class DatabaseMonitor:
                 metrics.QUARANTINED.set(await count_quarantined(connection))
         except TimeoutError:
             return f"it does not answer within {_CHECK_TIMEOUT_S:g} s"
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, DatabaseRefused) as error:
             return error.detail
         except Exception as error:  # noqa: BLE001  (the watch must go on, whatever it meets)
             return describe(error)

@@ -55,6 +55,8 @@ class Obstacles:
     user_deleted: bool
     organization_deleted: bool
     removed_at: datetime | None
+    evidence_at: datetime
+    """What the call's evidence came to."""
 
 
 async def read_user_profile(connection: "Connection", clerk_user_id: str, clerk_org_id: str) -> UserProfileRow | None:
@@ -74,7 +76,7 @@ async def insert_provisional_profile(
         _SQL["insert_provisional_profile"], clerk_user_id, clerk_org_id, evidence_at, oldest
     )
     assert row is not None
-    obstacles = Obstacles(row["user_deleted"], row["organization_deleted"], row["removed_at"])
+    obstacles = Obstacles(**{field.name: row[field.name] for field in fields(Obstacles)})
     return None if row["id"] is None else _user_profile(row), obstacles
 
 

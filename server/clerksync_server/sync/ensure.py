@@ -89,7 +89,7 @@ class Ensure:
                 user_deleted=obstacles.user_deleted,
                 organization_deleted=obstacles.organization_deleted,
                 removed_at_ms=None if obstacles.removed_at is None else milliseconds_of(obstacles.removed_at),
-                evidence_ms=evidence_ms,
+                evidence_ms=milliseconds_of(obstacles.evidence_at),
                 oldest_ms=oldest_ms,
             )
         )

@@ -38,8 +38,9 @@ class Explanation:
         if self.profile is not None:
             if self.profile.clerk_membership_id is None:
                 return (
-                    f"The profile is there, provisionally: a token issued at {_time(self.pair.evidence_at)} is "
-                    "evidence of membership, and no membership event has come yet."
+                    f"The profile is there, provisionally: there is evidence of membership from "
+                    f"{_time(self.pair.evidence_at)} (a token that a sibling service has seen, or the row of an "
+                    "earlier set-up), and no membership event has come since."
                 )
             writer = f" The delivery {self.last_writer.svix_id} wrote it last." if self.last_writer else ""
             return (
@@ -62,7 +63,8 @@ class Explanation:
         if self.ensure_now is Verdict.MEMBERSHIP_REMOVED:
             return "EnsureUserProfile brings it back with a token issued after the removal."
         if self.ensure_now is Verdict.CREATE:
-            return "The next EnsureUserProfile call makes one."
+            since = " with a token issued since" if self.pair.removed_at else ""
+            return f"The next EnsureUserProfile call{since} makes one."
         return ""
 
 
@@ -83,7 +85,11 @@ class Explain:
                 organization=await read_organization(connection, clerk_org_id),
                 pair=pair,
                 ensure_now=self._judge(profile, pair),
-                last_writer=await read_last_writer(connection, clerk_user_id, clerk_org_id) if profile else None,
+                last_writer=(
+                    await read_last_writer(connection, clerk_user_id, clerk_org_id)
+                    if profile is not None and profile.clerk_membership_id is not None
+                    else None
+                ),
                 deliveries=await list_deliveries_of_pair(connection, clerk_user_id, clerk_org_id, limit=_DELIVERIES),
             )
 

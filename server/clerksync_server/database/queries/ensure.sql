@@ -8,10 +8,12 @@ where clerk_user_id = $1 and clerk_org_id = $2;
 
 -- name: insert_provisional_profile
 -- Inserts the profile, and its organization if that is missing too, if nothing speaks against it; tells what does.
--- A token issued in the very moment of a removal is refused. `id` is null if nothing was inserted.
+-- A token issued in the very moment of a removal is refused. Evidence is never from the future, by the earlier of two
+-- clocks: one that has jumped ahead must not outlive removals to come. `id` is null if nothing was inserted.
 -- $1 = clerk_user_id, $2 = clerk_org_id, $3 = evidence_at, $4 = the oldest evidence that counts
 with known as (
     select
+        least($3::timestamptz, now()) as evidence_at,
         exists (select from clerksync.deleted_entity where kind = 'user' and clerk_id = $1) as user_deleted,
         exists (
             select from clerksync.deleted_entity where kind = 'organization' and clerk_id = $2
@@ -22,11 +24,11 @@ with known as (
 ),
 
 allowed as (
-    select from known
+    select evidence_at from known
     where not user_deleted
         and not organization_deleted
-        and (removed_at is null or removed_at < $3)
-        and $4 <= $3
+        and (removed_at is null or removed_at < evidence_at)
+        and $4 <= evidence_at
 ),
 
 placeholder as (
@@ -37,7 +39,7 @@ placeholder as (
 
 profile as (
     insert into public.user_profile (clerk_user_id, clerk_org_id, evidence_at)
-    select $1, $2, $3 from allowed
+    select $1, $2, evidence_at from allowed
     on conflict (clerk_user_id, clerk_org_id) do nothing
     returning id::text as id, clerk_user_id, clerk_org_id, role, clerk_membership_id, created_at, updated_at
 )
@@ -52,7 +54,8 @@ select
     profile.updated_at,
     known.user_deleted,
     known.organization_deleted,
-    known.removed_at
+    known.removed_at,
+    known.evidence_at
 from known
 left join profile on true;
 
