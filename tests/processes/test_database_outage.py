@@ -11,6 +11,7 @@ import aiohttp
 import bodies
 import grpc
 import pytest
+from crash.site import free_ports
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from running import LOOPBACK, until
@@ -27,7 +28,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     """A server of its own, to be stopped at will."""
     with tempfile.TemporaryDirectory(prefix="clerksync-outage-") as folder:
         Path(folder).chmod(0o755)
-        with EmbeddedPostgres(Path(folder) / "postgres", port=None) as server:
+        with EmbeddedPostgres(Path(folder) / "postgres", port=next(free_ports())) as server:
             yield server
 
 

@@ -40,7 +40,8 @@ def translated_errors() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise (DatabaseUnavailable if _is_passing(error) else DatabaseRefused)(describe(error)) from error
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+        # An InternalClientError is what a connection raises that Postgres has ended between two messages.
         raise DatabaseUnavailable(describe(error)) from error
 
 

@@ -25,6 +25,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _NEEDED = ("initdb", "postgres")
+_FORKS = 3
 _UNFINISHED = "unfinished-"
 _SYSTEM_INSTALLS = Path("/usr/lib/postgresql")
 _FALLBACK_ROOT = Path("/var/tmp")  # noqa: S108 private_folder checks what it finds there
@@ -126,19 +127,23 @@ def can_execute(account: Account, binaries: Path) -> bool:
 
 
 def _succeeds_as(account: Account, *command: str) -> bool:
-    try:
-        answer = subprocess.run(
-            command,
-            check=False,
-            user=account.uid,
-            group=account.gid,
-            extra_groups=[],
-            capture_output=True,
-            cwd="/",
-        )
-    except PermissionError:
-        return False
-    return answer.returncode == 0
+    for _ in range(_FORKS):
+        try:
+            answer = subprocess.run(
+                command,
+                check=False,
+                user=account.uid,
+                group=account.gid,
+                extra_groups=[],
+                capture_output=True,
+                cwd="/",
+            )
+        except PermissionError:
+            return False
+        # A child that dies by a signal says nothing of the account: forking beside the threads of a library can fail.
+        if answer.returncode >= 0:
+            return answer.returncode == 0
+    raise EmbeddedPostgresError("A child process could not be started: try again.")
 
 
 def server_folder(data_dir: Path, cluster_name: str) -> tuple[Path, Account | None]:
