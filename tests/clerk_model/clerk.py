@@ -20,13 +20,16 @@ _ROLES = ["org:admin", "org:member", "org:Billing_2"]
 class Clerk:
     """Do something to it at `now_ms`, and it happens and is told in `events`.
 
-    Two changes may fall into one millisecond. Then their envelope times rise in the order of the changes: what no
-    time at all could tell apart, nobody could order. Otherwise envelopes may overtake each other.
+    Two changes may fall into one millisecond. Then their envelope times rise in the order of the changes, also those
+    of later events in which the organization is nested: what no time at all tells apart, nobody could order. Otherwise
+    envelopes may overtake each other.
     """
 
     def __init__(self, chance: random.Random, begin_ms: int) -> None:
         self._chance = chance
         self._last_envelope = (begin_ms, begin_ms)
+        self._envelopes: dict[tuple[str, int], dict[int, int]] = {}
+        """The latest that carried an organization as of an update time, by its revision."""
         self._lives: dict[Pair, int] = {}
         self.now_ms = begin_ms
         self.events: list[Event] = []
@@ -164,6 +167,11 @@ class Clerk:
         last_at_ms, last_envelope_ms = self._last_envelope
         if last_at_ms == self.now_ms:
             envelope_ms = max(envelope_ms, last_envelope_ms + 1)
+        if organization is not None:
+            carried = self._envelopes.setdefault((organization.id, organization.updated_at_ms), {})
+            earlier = [told_ms for revision, told_ms in carried.items() if revision < organization.revision]
+            envelope_ms = max([envelope_ms, *(told_ms + 1 for told_ms in earlier)])
+            carried[organization.revision] = max(envelope_ms, carried.get(organization.revision, 0))
         self._last_envelope = (self.now_ms, envelope_ms)
         body = shapes.envelope(self._chance, event_type, data, at_ms=envelope_ms)
         self.events.append(Event(event_type, self.now_ms, envelope_ms, body, user, organization, membership))

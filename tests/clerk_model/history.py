@@ -180,7 +180,9 @@ class _Teller:
 
     def _change_role(self) -> None:
         if pairs := sorted(self._clerk.memberships):
-            self._clerk.change_role(self._chance.choice(pairs))
+            pair = self._chance.choice(pairs)
+            for _ in range(self._times()):
+                self._clerk.change_role(pair)
 
     def _leave(self) -> None:
         if pairs := sorted(self._clerk.memberships):
@@ -194,7 +196,13 @@ class _Teller:
 
     def _rename(self) -> None:
         if self._clerk.organizations:
-            self._clerk.rename(self._chance.choice(list(self._clerk.organizations)))
+            organization = self._chance.choice(list(self._clerk.organizations))
+            for _ in range(self._times()):
+                self._clerk.rename(organization)
+
+    def _times(self) -> int:
+        """Some changes come twice within a millisecond."""
+        return 2 if self._chance.random() < 0.2 else 1
 
     def _create_user(self) -> None:
         self._clerk.create_user()
