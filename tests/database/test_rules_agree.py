@@ -1,25 +1,32 @@
-"""The rules stand twice, in Python and in SQL: the same steps must leave the same rows in both, after each step."""
+"""The rules stand twice, in Python and in SQL: the same calls leave the same rows in both, after each of them."""
 
 import itertools
 import json
 import random
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 import bodies
+import grpc.aio
 import pytest
-from stack import now_ms
+from stack import error_info, now_ms
 
+from clerksync.v1 import sync_service_pb2
 from clerksync_server.clerk.events import decode_event
-from clerksync_server.clock import timestamp_of, utc_now
+from clerksync_server.clock import timestamp_of
 from clerksync_server.database.connection import Database
-from clerksync_server.errors import Refused
+from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
+from clerksync_server.grpc_api.server import GrpcServer
+from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.rules.evidence import LEEWAY_MS, EvidencePolicy, Verdict
 from clerksync_server.rules.world import World
+from clerksync_server.setting_types import Address
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
+from clerksync_server.sync.explain import Explain
+from clerksync_server.webhook_front.client import connect, sync_service
 
 SEEDS = range(40)
 STEPS = 60
@@ -42,8 +49,20 @@ class Both:
         self.connection = connection
         self.now_ms = begin_ms + 50
         self._deliveries = Deliveries(database)
-        self._ensure = Ensure(database, POLICY, now=lambda: timestamp_of(self.now_ms))
         self._ids = itertools.count()
+        ensure = Ensure(database, POLICY, now=lambda: timestamp_of(self.now_ms))
+        servicer = SyncServicer(self._deliveries, ensure, Explain(database, POLICY))
+        self._server = GrpcServer(servicer, DeliveryServicer(self._deliveries))
+
+    async def __aenter__(self) -> Self:
+        address = await self._server.start(Address("127.0.0.1", 0))
+        self._channel = connect(str(address))
+        self._sync = sync_service(self._channel)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close(None)
+        await self._server.stop(0)
 
     async def deliver(self, body: bodies.Body) -> None:
         raw = json.dumps(body).encode()
@@ -51,18 +70,26 @@ class Both:
         expected = [self.world.apply(fact) for fact in event.facts][-1]
         svix_id = f"msg_{next(self._ids)}"
 
-        await self._deliveries.apply(svix_id, raw, attempted_at=utc_now())
+        request = sync_service_pb2.ApplyClerkEventRequest(svix_id=svix_id, body=raw)
+        request.attempted_at.FromMilliseconds(now_ms())
+        await self._sync.ApplyClerkEvent(request)
 
         delivery = (await self._deliveries.get(svix_id)).judgement
         assert (expected.effect.name.lower(), expected) == (delivery.outcome, delivery.rule), body
 
     async def ensure_profile(self, user: str, org: str, issued_at_ms: int | None) -> None:
         expected = self.world.ensure_user_profile((user, org), **self._evidence(issued_at_ms))
-        assert expected == await self._verdict(self._ensure.user_profile(user, org, moment(issued_at_ms)))
+        request = sync_service_pb2.EnsureUserProfileRequest(clerk_user_id=user, clerk_org_id=org)
+        if issued_at_ms is not None:
+            request.token_issued_at.FromMilliseconds(issued_at_ms)
+        assert expected == await self._verdict(self._sync.EnsureUserProfile(request))
 
     async def ensure_organization(self, org: str, issued_at_ms: int | None) -> None:
         expected = self.world.ensure_organization(org, **self._evidence(issued_at_ms))
-        assert expected == await self._verdict(self._ensure.organization(org, moment(issued_at_ms)))
+        request = sync_service_pb2.EnsureOrganizationRequest(clerk_org_id=org)
+        if issued_at_ms is not None:
+            request.token_issued_at.FromMilliseconds(issued_at_ms)
+        assert expected == await self._verdict(self._sync.EnsureOrganization(request))
 
     def _evidence(self, issued_at_ms: int | None) -> dict[str, int]:
         evidence_ms = POLICY.evidence_ms(now_ms=self.now_ms, token_issued_at_ms=issued_at_ms)
@@ -70,9 +97,10 @@ class Both:
 
     async def _verdict(self, call: Any) -> Verdict:
         try:
-            return Verdict.CREATE if (await call).created else Verdict.EXISTED
-        except Refused as refused:
-            return refused.verdict
+            created = (await call).outcome == sync_service_pb2.ENSURE_OUTCOME_CREATED
+        except grpc.aio.AioRpcError as refused:
+            return Verdict[error_info(refused).reason]
+        return Verdict.CREATE if created else Verdict.EXISTED
 
     async def compare(self) -> None:
         assert self.expected_organizations() == await self.actual(
@@ -198,9 +226,9 @@ class Steps:
 async def test_same_steps_same_rows(database: Database, connection: Any, seed: int) -> None:
     """Any sequence of deliveries and Ensure calls leaves the same rows and gets the same answers by both rules."""
     begin_ms = now_ms() - 1_000
-    both = Both(database, connection, begin_ms + LEEWAY_MS)
     steps = Steps(seed, begin_ms)
 
-    for _ in range(STEPS):
-        await steps.take(both)
-        await both.compare()
+    async with Both(database, connection, begin_ms + LEEWAY_MS) as both:
+        for _ in range(STEPS):
+            await steps.take(both)
+            await both.compare()

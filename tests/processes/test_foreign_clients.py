@@ -106,6 +106,8 @@ async def test_commands_of_operators(stack: Stack) -> None:
     shown = await in_thread(lambda: command("deliveries", "show", "msg_bad", "--body"))
     stuck = await in_thread(lambda: command("deliveries", "redrive", "--all"))
     unknown = await in_thread(lambda: command("deliveries", "show", "msg_unknown"))
+    ada = "user_2sampleAda0000000000000000"
+    explained = await in_thread(lambda: command("explain", ada, "org_2sampleAcme000000000000000"))
     healthy = await in_thread(lambda: command("doctor"))
     await stack.rows("insert into clerksync.deleted_entity values ('user', 'user_2sampleAda0000000000000000', now())")
     broken = await in_thread(lambda: command("doctor"))
@@ -118,6 +120,8 @@ async def test_commands_of_operators(stack: Stack) -> None:
     assert (stuck.returncode, stuck.stdout) == (1, "msg_bad: quarantined (the body is not JSON in UTF-8)\n")
     assert unknown.returncode == 1
     assert unknown.stderr == "clerksync: NOT_FOUND: the ledger holds no delivery with this svix_id\n"
+    assert "The delivery msg_1 wrote it last." in explained.stdout
+    assert "it was newer than what was known" in explained.stdout
     assert healthy.returncode == 0, healthy.stdout
     assert "look: see `clerksync deliveries" in healthy.stdout
     assert broken.returncode == 1
