@@ -49,7 +49,7 @@ class Deliveries:
         self._now = now
 
     async def apply(self, svix_id: str, body: bytes, *, attempted_at: datetime) -> Applied:
-        """Returns once the effect is committed. A repeat changes nothing, unless it ends a quarantine."""
+        """Returns once the effect is committed. A repeat changes nothing, unless what it repeats was not applied."""
         received_at = self._now()
 
         def enter(judgement: Judgement) -> "Callable[[Connection], Awaitable[Judgement | None]]":
@@ -115,7 +115,12 @@ class Deliveries:
         self, body: bytes, attempted_at: datetime, *, now: datetime | None = None
     ) -> tuple[ClerkEvent | None, Judgement]:
         try:
-            event = decode_event(body, attempted_at_ms=milliseconds_of(attempted_at), instance_id=self._instance_id)
+            event = decode_event(
+                body,
+                attempted_at_ms=milliseconds_of(attempted_at),
+                instance_id=self._instance_id,
+                now_ms=None if now is None else milliseconds_of(now),
+            )
         except NotUnderstood as error:
             unread = Judgement(Outcome.QUARANTINED, event_type=error.event_type)
             return None, _quarantined(unread, body, str(error), Rule.NOT_UNDERSTOOD)
