@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from clerksync.v1 import resources_pb2 as clerksync_dot_v1_dot_resources__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/sync_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x18\x45nsureUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"z\n\x19\x45nsureUserProfileResponse\x12/\n\x0cuser_profile\x18\x01 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"p\n\x19\x45nsureOrganizationRequest\x12\x19\n\x0c\x63lerk_org_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"|\n\x1a\x45nsureOrganizationResponse\x12\x30\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"x\n\x16\x41pplyClerkEventRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x35\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x02\x12\x11\n\x04\x62ody\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x02\"I\n\x17\x41pplyClerkEventResponse\x12.\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcome\"R\n\x19\x45xplainUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\xc0\x04\n\x1a\x45xplainUserProfileResponse\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12/\n\x0cuser_profile\x18\x02 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12+\n\x06origin\x18\x03 \x01(\x0e\x32\x1b.clerksync.v1.ProfileOrigin\x12\x37\n\x10membership_times\x18\x04 \x01(\x0b\x32\x1d.clerksync.v1.MembershipTimes\x12\x31\n\revidence_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0corganization\x18\x06 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12\x34\n\ttombstone\x18\x07 \x01(\x0b\x32!.clerksync.v1.MembershipTombstone\x12\x34\n\x10user_delete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x18organization_delete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nensure_now\x18\n \x01(\t\x12+\n\x0blast_writer\x18\x0b \x01(\x0b\x32\x16.clerksync.v1.Delivery\x12*\n\ndeliveries\x18\x0c \x03(\x0b\x32\x16.clerksync.v1.Delivery\"\xa3\x01\n\x0fMembershipTimes\x12/\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x01\n\x13MembershipTombstone\x12\x37\n\x13through_create_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15through_membership_id\x18\x02 \x01(\t\x12/\n\x0bremove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*k\n\rProfileOrigin\x12\x1e\n\x1aPROFILE_ORIGIN_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROFILE_ORIGIN_MEMBERSHIP\x10\x01\x12\x1b\n\x17PROFILE_ORIGIN_EVIDENCE\x10\x02*g\n\rEnsureOutcome\x12\x1e\n\x1a\x45NSURE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NSURE_OUTCOME_EXISTED\x10\x01\x12\x1a\n\x16\x45NSURE_OUTCOME_CREATED\x10\x02\x32\xb9\x03\n\x0bSyncService\x12i\n\x11\x45nsureUserProfile\x12&.clerksync.v1.EnsureUserProfileRequest\x1a\'.clerksync.v1.EnsureUserProfileResponse\"\x03\x90\x02\x02\x12l\n\x12\x45nsureOrganization\x12\'.clerksync.v1.EnsureOrganizationRequest\x1a(.clerksync.v1.EnsureOrganizationResponse\"\x03\x90\x02\x02\x12\x63\n\x0f\x41pplyClerkEvent\x12$.clerksync.v1.ApplyClerkEventRequest\x1a%.clerksync.v1.ApplyClerkEventResponse\"\x03\x90\x02\x02\x12l\n\x12\x45xplainUserProfile\x12\'.clerksync.v1.ExplainUserProfileRequest\x1a(.clerksync.v1.ExplainUserProfileResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/sync_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8b\x01\n\x18\x45nsureUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"z\n\x19\x45nsureUserProfileResponse\x12/\n\x0cuser_profile\x18\x01 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"_\n\x1e\x42\x61tchEnsureUserProfilesRequest\x12=\n\x08requests\x18\x01 \x03(\x0b\x32&.clerksync.v1.EnsureUserProfileRequestB\x03\xe0\x41\x02\"Y\n\x1f\x42\x61tchEnsureUserProfilesResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.clerksync.v1.EnsureUserProfileResult\"\x85\x01\n\x17\x45nsureUserProfileResult\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.clerksync.v1.EnsureUserProfileResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"-\n\x14WatchRemovalsRequest\x12\x15\n\x08position\x18\x01 \x01(\tB\x03\xe0\x41\x01\"a\n\x15WatchRemovalsResponse\x12\x10\n\x08position\x18\x01 \x01(\t\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\'\n\x08removals\x18\x03 \x03(\x0b\x32\x15.clerksync.v1.Removal\"6\n\x07Removal\x12\x15\n\rclerk_user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63lerk_org_id\x18\x02 \x01(\t\"p\n\x19\x45nsureOrganizationRequest\x12\x19\n\x0c\x63lerk_org_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"|\n\x1a\x45nsureOrganizationResponse\x12\x30\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"x\n\x16\x41pplyClerkEventRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x35\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x02\x12\x11\n\x04\x62ody\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x02\"I\n\x17\x41pplyClerkEventResponse\x12.\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcome\"R\n\x19\x45xplainUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\xc0\x04\n\x1a\x45xplainUserProfileResponse\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12/\n\x0cuser_profile\x18\x02 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12+\n\x06origin\x18\x03 \x01(\x0e\x32\x1b.clerksync.v1.ProfileOrigin\x12\x37\n\x10membership_times\x18\x04 \x01(\x0b\x32\x1d.clerksync.v1.MembershipTimes\x12\x31\n\revidence_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0corganization\x18\x06 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12\x34\n\ttombstone\x18\x07 \x01(\x0b\x32!.clerksync.v1.MembershipTombstone\x12\x34\n\x10user_delete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x18organization_delete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nensure_now\x18\n \x01(\t\x12+\n\x0blast_writer\x18\x0b \x01(\x0b\x32\x16.clerksync.v1.Delivery\x12*\n\ndeliveries\x18\x0c \x03(\x0b\x32\x16.clerksync.v1.Delivery\"\xa3\x01\n\x0fMembershipTimes\x12/\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x01\n\x13MembershipTombstone\x12\x37\n\x13through_create_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15through_membership_id\x18\x02 \x01(\t\x12/\n\x0bremove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*k\n\rProfileOrigin\x12\x1e\n\x1aPROFILE_ORIGIN_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROFILE_ORIGIN_MEMBERSHIP\x10\x01\x12\x1b\n\x17PROFILE_ORIGIN_EVIDENCE\x10\x02*g\n\rEnsureOutcome\x12\x1e\n\x1a\x45NSURE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NSURE_OUTCOME_EXISTED\x10\x01\x12\x1a\n\x16\x45NSURE_OUTCOME_CREATED\x10\x02\x32\x97\x05\n\x0bSyncService\x12i\n\x11\x45nsureUserProfile\x12&.clerksync.v1.EnsureUserProfileRequest\x1a\'.clerksync.v1.EnsureUserProfileResponse\"\x03\x90\x02\x02\x12{\n\x17\x42\x61tchEnsureUserProfiles\x12,.clerksync.v1.BatchEnsureUserProfilesRequest\x1a-.clerksync.v1.BatchEnsureUserProfilesResponse\"\x03\x90\x02\x02\x12_\n\rWatchRemovals\x12\".clerksync.v1.WatchRemovalsRequest\x1a#.clerksync.v1.WatchRemovalsResponse\"\x03\x90\x02\x01\x30\x01\x12l\n\x12\x45nsureOrganization\x12\'.clerksync.v1.EnsureOrganizationRequest\x1a(.clerksync.v1.EnsureOrganizationResponse\"\x03\x90\x02\x02\x12\x63\n\x0f\x41pplyClerkEvent\x12$.clerksync.v1.ApplyClerkEventRequest\x1a%.clerksync.v1.ApplyClerkEventResponse\"\x03\x90\x02\x02\x12l\n\x12\x45xplainUserProfile\x12\'.clerksync.v1.ExplainUserProfileRequest\x1a(.clerksync.v1.ExplainUserProfileResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['clerk_org_id']._serialized_options = b'\340A\002'
   _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['token_issued_at']._loaded_options = None
   _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['token_issued_at']._serialized_options = b'\340A\001'
+  _globals['_BATCHENSUREUSERPROFILESREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHENSUREUSERPROFILESREQUEST'].fields_by_name['requests']._serialized_options = b'\340A\002'
+  _globals['_WATCHREMOVALSREQUEST'].fields_by_name['position']._loaded_options = None
+  _globals['_WATCHREMOVALSREQUEST'].fields_by_name['position']._serialized_options = b'\340A\001'
   _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['clerk_org_id']._loaded_options = None
   _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['clerk_org_id']._serialized_options = b'\340A\002'
   _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['token_issued_at']._loaded_options = None
@@ -56,36 +61,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINUSERPROFILEREQUEST'].fields_by_name['clerk_org_id']._serialized_options = b'\340A\002'
   _globals['_SYNCSERVICE'].methods_by_name['EnsureUserProfile']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['EnsureUserProfile']._serialized_options = b'\220\002\002'
+  _globals['_SYNCSERVICE'].methods_by_name['BatchEnsureUserProfiles']._loaded_options = None
+  _globals['_SYNCSERVICE'].methods_by_name['BatchEnsureUserProfiles']._serialized_options = b'\220\002\002'
+  _globals['_SYNCSERVICE'].methods_by_name['WatchRemovals']._loaded_options = None
+  _globals['_SYNCSERVICE'].methods_by_name['WatchRemovals']._serialized_options = b'\220\002\001'
   _globals['_SYNCSERVICE'].methods_by_name['EnsureOrganization']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['EnsureOrganization']._serialized_options = b'\220\002\002'
   _globals['_SYNCSERVICE'].methods_by_name['ApplyClerkEvent']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['ApplyClerkEvent']._serialized_options = b'\220\002\002'
   _globals['_SYNCSERVICE'].methods_by_name['ExplainUserProfile']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['ExplainUserProfile']._serialized_options = b'\220\002\001'
-  _globals['_PROFILEORIGIN']._serialized_start=1838
-  _globals['_PROFILEORIGIN']._serialized_end=1945
-  _globals['_ENSUREOUTCOME']._serialized_start=1947
-  _globals['_ENSUREOUTCOME']._serialized_end=2050
-  _globals['_ENSUREUSERPROFILEREQUEST']._serialized_start=146
-  _globals['_ENSUREUSERPROFILEREQUEST']._serialized_end=285
-  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_start=287
-  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_end=409
-  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_start=411
-  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_end=523
-  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_start=525
-  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_end=649
-  _globals['_APPLYCLERKEVENTREQUEST']._serialized_start=651
-  _globals['_APPLYCLERKEVENTREQUEST']._serialized_end=771
-  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_start=773
-  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_end=846
-  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_start=848
-  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_end=930
-  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_start=933
-  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_end=1509
-  _globals['_MEMBERSHIPTIMES']._serialized_start=1512
-  _globals['_MEMBERSHIPTIMES']._serialized_end=1675
-  _globals['_MEMBERSHIPTOMBSTONE']._serialized_start=1678
-  _globals['_MEMBERSHIPTOMBSTONE']._serialized_end=1836
-  _globals['_SYNCSERVICE']._serialized_start=2053
-  _globals['_SYNCSERVICE']._serialized_end=2494
+  _globals['_PROFILEORIGIN']._serialized_start=2389
+  _globals['_PROFILEORIGIN']._serialized_end=2496
+  _globals['_ENSUREOUTCOME']._serialized_start=2498
+  _globals['_ENSUREOUTCOME']._serialized_end=2601
+  _globals['_ENSUREUSERPROFILEREQUEST']._serialized_start=171
+  _globals['_ENSUREUSERPROFILEREQUEST']._serialized_end=310
+  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_start=312
+  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_end=434
+  _globals['_BATCHENSUREUSERPROFILESREQUEST']._serialized_start=436
+  _globals['_BATCHENSUREUSERPROFILESREQUEST']._serialized_end=531
+  _globals['_BATCHENSUREUSERPROFILESRESPONSE']._serialized_start=533
+  _globals['_BATCHENSUREUSERPROFILESRESPONSE']._serialized_end=622
+  _globals['_ENSUREUSERPROFILERESULT']._serialized_start=625
+  _globals['_ENSUREUSERPROFILERESULT']._serialized_end=758
+  _globals['_WATCHREMOVALSREQUEST']._serialized_start=760
+  _globals['_WATCHREMOVALSREQUEST']._serialized_end=805
+  _globals['_WATCHREMOVALSRESPONSE']._serialized_start=807
+  _globals['_WATCHREMOVALSRESPONSE']._serialized_end=904
+  _globals['_REMOVAL']._serialized_start=906
+  _globals['_REMOVAL']._serialized_end=960
+  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_start=962
+  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_end=1074
+  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_start=1076
+  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_end=1200
+  _globals['_APPLYCLERKEVENTREQUEST']._serialized_start=1202
+  _globals['_APPLYCLERKEVENTREQUEST']._serialized_end=1322
+  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_start=1324
+  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_end=1397
+  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_start=1399
+  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_end=1481
+  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_start=1484
+  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_end=2060
+  _globals['_MEMBERSHIPTIMES']._serialized_start=2063
+  _globals['_MEMBERSHIPTIMES']._serialized_end=2226
+  _globals['_MEMBERSHIPTOMBSTONE']._serialized_start=2229
+  _globals['_MEMBERSHIPTOMBSTONE']._serialized_end=2387
+  _globals['_SYNCSERVICE']._serialized_start=2604
+  _globals['_SYNCSERVICE']._serialized_end=3267
 # @@protoc_insertion_point(module_scope)

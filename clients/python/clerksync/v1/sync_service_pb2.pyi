@@ -1,6 +1,7 @@
 from clerksync.v1 import resources_pb2 as _resources_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -45,6 +46,50 @@ class EnsureUserProfileResponse(_message.Message):
     user_profile: _resources_pb2.UserProfile
     outcome: EnsureOutcome
     def __init__(self, user_profile: _Optional[_Union[_resources_pb2.UserProfile, _Mapping]] = ..., outcome: _Optional[_Union[EnsureOutcome, str]] = ...) -> None: ...
+
+class BatchEnsureUserProfilesRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[EnsureUserProfileRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[EnsureUserProfileRequest, _Mapping]]] = ...) -> None: ...
+
+class BatchEnsureUserProfilesResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[EnsureUserProfileResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[EnsureUserProfileResult, _Mapping]]] = ...) -> None: ...
+
+class EnsureUserProfileResult(_message.Message):
+    __slots__ = ("response", "error")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    response: EnsureUserProfileResponse
+    error: _status_pb2.Status
+    def __init__(self, response: _Optional[_Union[EnsureUserProfileResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class WatchRemovalsRequest(_message.Message):
+    __slots__ = ("position",)
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    position: str
+    def __init__(self, position: _Optional[str] = ...) -> None: ...
+
+class WatchRemovalsResponse(_message.Message):
+    __slots__ = ("position", "reset", "removals")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    REMOVALS_FIELD_NUMBER: _ClassVar[int]
+    position: str
+    reset: bool
+    removals: _containers.RepeatedCompositeFieldContainer[Removal]
+    def __init__(self, position: _Optional[str] = ..., reset: bool = ..., removals: _Optional[_Iterable[_Union[Removal, _Mapping]]] = ...) -> None: ...
+
+class Removal(_message.Message):
+    __slots__ = ("clerk_user_id", "clerk_org_id")
+    CLERK_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CLERK_ORG_ID_FIELD_NUMBER: _ClassVar[int]
+    clerk_user_id: str
+    clerk_org_id: str
+    def __init__(self, clerk_user_id: _Optional[str] = ..., clerk_org_id: _Optional[str] = ...) -> None: ...
 
 class EnsureOrganizationRequest(_message.Message):
     __slots__ = ("clerk_org_id", "token_issued_at")

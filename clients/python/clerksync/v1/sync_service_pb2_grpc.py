@@ -40,6 +40,16 @@ class SyncServiceStub(object):
                 request_serializer=clerksync_dot_v1_dot_sync__service__pb2.EnsureUserProfileRequest.SerializeToString,
                 response_deserializer=clerksync_dot_v1_dot_sync__service__pb2.EnsureUserProfileResponse.FromString,
                 _registered_method=True)
+        self.BatchEnsureUserProfiles = channel.unary_unary(
+                '/clerksync.v1.SyncService/BatchEnsureUserProfiles',
+                request_serializer=clerksync_dot_v1_dot_sync__service__pb2.BatchEnsureUserProfilesRequest.SerializeToString,
+                response_deserializer=clerksync_dot_v1_dot_sync__service__pb2.BatchEnsureUserProfilesResponse.FromString,
+                _registered_method=True)
+        self.WatchRemovals = channel.unary_stream(
+                '/clerksync.v1.SyncService/WatchRemovals',
+                request_serializer=clerksync_dot_v1_dot_sync__service__pb2.WatchRemovalsRequest.SerializeToString,
+                response_deserializer=clerksync_dot_v1_dot_sync__service__pb2.WatchRemovalsResponse.FromString,
+                _registered_method=True)
         self.EnsureOrganization = channel.unary_unary(
                 '/clerksync.v1.SyncService/EnsureOrganization',
                 request_serializer=clerksync_dot_v1_dot_sync__service__pb2.EnsureOrganizationRequest.SerializeToString,
@@ -66,6 +76,24 @@ class SyncServiceServicer(object):
         either, when a webhook has not brought them yet. Never overwrites anything, and never brings back who was removed:
         then the answer is FAILED_PRECONDITION with the reason MEMBERSHIP_REMOVED, USER_DELETED, ORGANIZATION_DELETED or
         EVIDENCE_TOO_OLD. To be called after authentication, with what the verified session token says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchEnsureUserProfiles(self, request, context):
+        """EnsureUserProfile for many at once. Each request has its own outcome: one that is ill-formed or refused fails
+        for itself, and the rest goes through. The call fails as a whole only if there are too many requests or none, or
+        if nothing could be asked, for example UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRemovals(self, request, context):
+        """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
+        The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
+        that means that it is stuck, not that nothing happened: then ask again, with the last position.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,6 +130,16 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.EnsureUserProfile,
                     request_deserializer=clerksync_dot_v1_dot_sync__service__pb2.EnsureUserProfileRequest.FromString,
                     response_serializer=clerksync_dot_v1_dot_sync__service__pb2.EnsureUserProfileResponse.SerializeToString,
+            ),
+            'BatchEnsureUserProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchEnsureUserProfiles,
+                    request_deserializer=clerksync_dot_v1_dot_sync__service__pb2.BatchEnsureUserProfilesRequest.FromString,
+                    response_serializer=clerksync_dot_v1_dot_sync__service__pb2.BatchEnsureUserProfilesResponse.SerializeToString,
+            ),
+            'WatchRemovals': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRemovals,
+                    request_deserializer=clerksync_dot_v1_dot_sync__service__pb2.WatchRemovalsRequest.FromString,
+                    response_serializer=clerksync_dot_v1_dot_sync__service__pb2.WatchRemovalsResponse.SerializeToString,
             ),
             'EnsureOrganization': grpc.unary_unary_rpc_method_handler(
                     servicer.EnsureOrganization,
@@ -147,6 +185,60 @@ class SyncService(object):
             '/clerksync.v1.SyncService/EnsureUserProfile',
             clerksync_dot_v1_dot_sync__service__pb2.EnsureUserProfileRequest.SerializeToString,
             clerksync_dot_v1_dot_sync__service__pb2.EnsureUserProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchEnsureUserProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clerksync.v1.SyncService/BatchEnsureUserProfiles',
+            clerksync_dot_v1_dot_sync__service__pb2.BatchEnsureUserProfilesRequest.SerializeToString,
+            clerksync_dot_v1_dot_sync__service__pb2.BatchEnsureUserProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/clerksync.v1.SyncService/WatchRemovals',
+            clerksync_dot_v1_dot_sync__service__pb2.WatchRemovalsRequest.SerializeToString,
+            clerksync_dot_v1_dot_sync__service__pb2.WatchRemovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

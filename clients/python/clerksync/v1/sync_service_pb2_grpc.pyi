@@ -35,6 +35,24 @@ class SyncServiceStub:
     EVIDENCE_TOO_OLD. To be called after authentication, with what the verified session token says.
     """
 
+    BatchEnsureUserProfiles: grpc.UnaryUnaryMultiCallable[
+        clerksync.v1.sync_service_pb2.BatchEnsureUserProfilesRequest,
+        clerksync.v1.sync_service_pb2.BatchEnsureUserProfilesResponse,
+    ]
+    """EnsureUserProfile for many at once. Each request has its own outcome: one that is ill-formed or refused fails
+    for itself, and the rest goes through. The call fails as a whole only if there are too many requests or none, or
+    if nothing could be asked, for example UNAVAILABLE.
+    """
+
+    WatchRemovals: grpc.UnaryStreamMultiCallable[
+        clerksync.v1.sync_service_pb2.WatchRemovalsRequest,
+        clerksync.v1.sync_service_pb2.WatchRemovalsResponse,
+    ]
+    """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
+    The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
+    that means that it is stuck, not that nothing happened: then ask again, with the last position.
+    """
+
     EnsureOrganization: grpc.UnaryUnaryMultiCallable[
         clerksync.v1.sync_service_pb2.EnsureOrganizationRequest,
         clerksync.v1.sync_service_pb2.EnsureOrganizationResponse,
@@ -69,6 +87,24 @@ class SyncServiceAsyncStub:
     either, when a webhook has not brought them yet. Never overwrites anything, and never brings back who was removed:
     then the answer is FAILED_PRECONDITION with the reason MEMBERSHIP_REMOVED, USER_DELETED, ORGANIZATION_DELETED or
     EVIDENCE_TOO_OLD. To be called after authentication, with what the verified session token says.
+    """
+
+    BatchEnsureUserProfiles: grpc.aio.UnaryUnaryMultiCallable[
+        clerksync.v1.sync_service_pb2.BatchEnsureUserProfilesRequest,
+        clerksync.v1.sync_service_pb2.BatchEnsureUserProfilesResponse,
+    ]
+    """EnsureUserProfile for many at once. Each request has its own outcome: one that is ill-formed or refused fails
+    for itself, and the rest goes through. The call fails as a whole only if there are too many requests or none, or
+    if nothing could be asked, for example UNAVAILABLE.
+    """
+
+    WatchRemovals: grpc.aio.UnaryStreamMultiCallable[
+        clerksync.v1.sync_service_pb2.WatchRemovalsRequest,
+        clerksync.v1.sync_service_pb2.WatchRemovalsResponse,
+    ]
+    """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
+    The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
+    that means that it is stuck, not that nothing happened: then ask again, with the last position.
     """
 
     EnsureOrganization: grpc.aio.UnaryUnaryMultiCallable[
@@ -107,6 +143,28 @@ class SyncServiceServicer(metaclass=abc.ABCMeta):
         either, when a webhook has not brought them yet. Never overwrites anything, and never brings back who was removed:
         then the answer is FAILED_PRECONDITION with the reason MEMBERSHIP_REMOVED, USER_DELETED, ORGANIZATION_DELETED or
         EVIDENCE_TOO_OLD. To be called after authentication, with what the verified session token says.
+        """
+
+    @abc.abstractmethod
+    def BatchEnsureUserProfiles(
+        self,
+        request: clerksync.v1.sync_service_pb2.BatchEnsureUserProfilesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clerksync.v1.sync_service_pb2.BatchEnsureUserProfilesResponse, collections.abc.Awaitable[clerksync.v1.sync_service_pb2.BatchEnsureUserProfilesResponse]]:
+        """EnsureUserProfile for many at once. Each request has its own outcome: one that is ill-formed or refused fails
+        for itself, and the rest goes through. The call fails as a whole only if there are too many requests or none, or
+        if nothing could be asked, for example UNAVAILABLE.
+        """
+
+    @abc.abstractmethod
+    def WatchRemovals(
+        self,
+        request: clerksync.v1.sync_service_pb2.WatchRemovalsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[clerksync.v1.sync_service_pb2.WatchRemovalsResponse], collections.abc.AsyncIterator[clerksync.v1.sync_service_pb2.WatchRemovalsResponse]]:
+        """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
+        The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
+        that means that it is stuck, not that nothing happened: then ask again, with the last position.
         """
 
     @abc.abstractmethod
