@@ -1,4 +1,53 @@
-"""What a sibling service imports: the generated stubs of the gRPC contract, in ``clerksync.v1``.
+"""Keeps a sibling service's users and organizations in step with clerksync.
 
-This package must stay importable without the server's dependencies.
+    client = clerksync.SyncClient("dns:///clerksync:50051")
+    ensured = await client.ensure_user_profile("user_1", "org_1", claims["iat"])
+
+`clerksync.blocking` has the same for code without asyncio, `clerksync.middleware` does it on each request of a web
+framework, `clerksync.testing` stands in for SyncService in tests, and `clerksync.observability` shows what is counted.
+`clerksync.v1` is the generated gRPC contract. None of it needs the server's dependencies.
 """
+
+from clerksync.client import SyncClient
+from clerksync.errors import (
+    CallFailed,
+    CircuitOpen,
+    ClerksyncError,
+    ClientClosed,
+    DeadlineExceeded,
+    EvidenceTooOld,
+    InvalidRequest,
+    MembershipRemoved,
+    OrganizationDeleted,
+    Refused,
+    Unavailable,
+    UserDeleted,
+)
+from clerksync.identity import Identity, identity_from_claims
+from clerksync.options import ClientOptions
+from clerksync.resources import EnsuredOrganization, EnsuredUserProfile, Organization, UserProfile
+from clerksync.stats import ClientStats
+
+__all__ = [
+    "CallFailed",
+    "CircuitOpen",
+    "ClerksyncError",
+    "ClientClosed",
+    "ClientOptions",
+    "ClientStats",
+    "DeadlineExceeded",
+    "EnsuredOrganization",
+    "EnsuredUserProfile",
+    "EvidenceTooOld",
+    "Identity",
+    "InvalidRequest",
+    "MembershipRemoved",
+    "Organization",
+    "OrganizationDeleted",
+    "Refused",
+    "SyncClient",
+    "Unavailable",
+    "UserDeleted",
+    "UserProfile",
+    "identity_from_claims",
+]

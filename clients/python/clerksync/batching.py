@@ -1,0 +1,137 @@
+"""Gathers the misses that wait at the same time into one call. There are no timers: a lone miss leaves at once.
+
+A batch leaves when the one before has returned. One that is stuck holds up the others for a moment only: then the next
+miss that comes sends what is waiting past it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from datetime import datetime
+from typing import Final
+
+from clerksync.cache import Answer, Key
+from clerksync.errors import ClerksyncError, ClientClosed, Unavailable
+from clerksync.metadata import Metadata
+
+MAX_ITEMS: Final = 1000
+"""What SyncService takes in one call."""
+MAX_WAITING: Final = 10_000
+"""More misses than this do not wait: SyncService is too slow for them, and memory is not to grow."""
+_STUCK_AFTER_S: Final = 0.1
+_MOST_ON_THE_WAY: Final = 4
+
+
+class Question:
+    """A pair to be asked for, and the outcome that all who asked for it wait for.
+
+    The outcome is a value even if it is an error, so that none is lost noisily when nobody waits any more.
+    """
+
+    __slots__ = ("asked_at", "issued_at", "key", "metadata", "outcome", "sent")
+
+    def __init__(self, key: Key, issued_at: datetime | None, metadata: Metadata, asked_at: float) -> None:
+        self.key = key
+        self.issued_at = issued_at
+        self.metadata = metadata
+        self.asked_at = asked_at
+        self.sent = False
+        self.outcome: asyncio.Future[Answer | ClerksyncError] = asyncio.get_running_loop().create_future()
+
+    def answers(self, issued_at: datetime | None) -> bool:
+        """Whether its outcome will also be that of a token issued then: not if this one may be refused and that not."""
+        if issued_at is None or self.issued_at is None:
+            return issued_at is self.issued_at
+        return issued_at <= self.issued_at
+
+    def settle(self, outcome: Answer | ClerksyncError) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+Send = Callable[[Sequence[Question]], Awaitable[Sequence[Answer | ClerksyncError]]]
+"""Asks; returns an outcome for each question. Never raises but for CancelledError."""
+
+
+class Batcher:
+    """Lives in one event loop."""
+
+    def __init__(self, send: Send, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._send = send
+        self._now = now
+        self._open: dict[Key, Question] = {}
+        self._waiting: list[Question] = []
+        self._on_the_way: set[asyncio.Task[None]] = set()
+        self._last_left_at = 0.0
+        self._closed = False
+
+    def ask(self, key: Key, issued_at: datetime | None, metadata: Metadata) -> tuple[Question, bool]:
+        """The question to wait for, and whether it was there already. Raises Unavailable if too many wait."""
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        question = self._open.get(key)
+        if question is not None and self._joins(question, issued_at):
+            return question, True
+        if len(self._waiting) >= MAX_WAITING:
+            raise Unavailable(f"{MAX_WAITING} others wait for SyncService already")
+        question = Question(key, issued_at, metadata, self._now())
+        self._open[key] = question
+        self._waiting.append(question)
+        if not self._on_the_way or (
+            self._now() - self._last_left_at >= _STUCK_AFTER_S and len(self._on_the_way) < _MOST_ON_THE_WAY
+        ):
+            self._leave()
+        return question, False
+
+    async def close(self) -> None:
+        """Ends what is waiting and on the way with ClientClosed."""
+        self._closed = True
+        tasks = tuple(self._on_the_way)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._settle(self._waiting, [ClientClosed("the client was closed")] * len(self._waiting))
+        self._waiting = []
+
+    @staticmethod
+    def _joins(question: Question, issued_at: datetime | None) -> bool:
+        if question.answers(issued_at):
+            return True
+        if question.sent or issued_at is None or question.issued_at is None:
+            return False
+        question.issued_at = issued_at  # The later token proves more, and has not been too late.
+        return True
+
+    def _leave(self) -> None:
+        self._last_left_at = self._now()
+        # In a context of its own: a batch belongs to no request, whichever happened to start it.
+        task = asyncio.get_running_loop().create_task(self._run(), name="clerksync batch", context=Context())
+        self._on_the_way.add(task)
+
+    async def _run(self) -> None:
+        # What was asked before this task had its turn travels along.
+        batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
+        for question in batch:
+            question.sent = True
+        outcomes: Sequence[Answer | ClerksyncError] = [ClientClosed("the client was closed")] * len(batch)
+        try:
+            if batch:
+                outcomes = await self._send(batch)
+        finally:
+            self._settle(batch, outcomes)
+            self._on_the_way.discard(_this_task())
+        if self._waiting and not self._closed:
+            self._leave()
+
+    def _settle(self, questions: Sequence[Question], outcomes: Sequence[Answer | ClerksyncError]) -> None:
+        for question, outcome in zip(questions, outcomes, strict=True):
+            if self._open.get(question.key) is question:
+                del self._open[question.key]
+            question.settle(outcome)
+
+
+def _this_task() -> "asyncio.Task[None]":
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -1,0 +1,56 @@
+"""The channel to SyncService's replicas."""
+
+import json
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import grpc
+import grpc.aio
+
+ChannelOptions: TypeAlias = Sequence[tuple[str, str | int]]
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # A replica that is stopping, or that has lost its database, is passed over.
+    "healthCheckConfig": {"serviceName": "clerksync.v1.SyncService"},
+    "methodConfig": [
+        {
+            # WatchRemovals is not among them: it is resumed by its position, not repeated.
+            "name": [
+                {"service": "clerksync.v1.SyncService", "method": method}
+                for method in ("EnsureUserProfile", "BatchEnsureUserProfiles", "EnsureOrganization")
+            ],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.02s",
+                "maxBackoff": "0.2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+_OPTIONS: ChannelOptions = (
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.enable_retries", 1),
+    # After an outage the default would wait up to two minutes before it tries to connect again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A replica that is frozen, or behind a cut network, is noticed within 15 s and passed over.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # DNS is asked anew at most every 5 s, so that new replicas are found soon after a roll-out.
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),
+    # Each client's connections are its own: another one that is closed must not take them along.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def connect(target: str, *, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> grpc.aio.Channel:
+    """A channel to all replicas behind the target. Does not wait for any of them. `options` come last, and win."""
+    every = [*_OPTIONS, *options]
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=every)
+    return grpc.aio.secure_channel(target, credentials, options=every)

@@ -1,0 +1,165 @@
+"""What a request of a sibling service does with the answer, or without one. The same for every framework.
+
+- An answer from the cache costs nothing. Otherwise SyncService is asked, for no longer than the budget.
+- No answer (slow, away, broken): the request goes on without a profile. A counter counts it, a log line tells it, and
+  after several in a row a circuit breaker stops asking for a while.
+- A definite answer that the user was removed, or that user or organization was deleted: the request is denied.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Literal, Self, TypeAlias
+
+from clerksync.breaker import CircuitBreaker
+from clerksync.client import SyncClient
+from clerksync.errors import CircuitOpen, ClerksyncError, InvalidRequest, Refused
+from clerksync.identity import Identity
+from clerksync.resources import EnsuredUserProfile, UserProfile
+from clerksync.stats import ClientStats
+
+OnRemoved: TypeAlias = Literal["refuse", "continue"]
+BUDGET_S: Final = 0.05
+_LOG_EVERY_S = 10.0
+_log = logging.getLogger("clerksync")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a request."""
+
+    profile: UserProfile | None = None
+    """The profile, for the handlers; None if there is none, or if it could not be asked for."""
+    refusal: Refused | None = None
+    """Why there may be no profile."""
+    denied: bool = False
+    """Whether to answer 403 (PERMISSION_DENIED) instead of calling the handler."""
+
+    @property
+    def denial(self) -> dict[str, dict[str, str]]:
+        """The body of the 403, as JSON."""
+        assert self.refusal is not None
+        return {"error": {"code": self.refusal.reason.lower(), "message": str(self.refusal)}}
+
+
+GO_ON: Final = Decision()
+"""Nothing is known; the request goes on."""
+
+
+class Policy:
+    """Turns outcomes into decisions. Holds the breaker, the counters and the log line; asks nobody itself."""
+
+    def __init__(
+        self,
+        stats: ClientStats,
+        *,
+        budget_s: float,
+        on_removed: OnRemoved,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < budget_s <= 60:
+            raise ValueError("budget_s: expected more than 0 and at most 60 seconds")
+        if on_removed not in ("refuse", "continue"):
+            raise ValueError('on_removed: expected "refuse" or "continue"')
+        self.budget_s = budget_s
+        self._on_removed = on_removed
+        self._stats = stats
+        self._now = now
+        self._breaker = CircuitBreaker(now=now)
+        self._logged_at = float("-inf")
+        self._not_logged = 0
+
+    def attempt(self) -> "Attempt | Decision":
+        """What to ask in, or the decision to go on without asking, because that has failed too often just now."""
+        if self._breaker.allows():
+            return Attempt(self)
+        return self.unanswered(CircuitOpen("asking has failed too often just now"))
+
+    def answered(self, ensured: EnsuredUserProfile) -> Decision:
+        self._breaker.succeeded()
+        return Decision(ensured.profile)
+
+    def refused(self, error: Refused) -> Decision:
+        self._breaker.succeeded()
+        denied = self._on_removed == "refuse"
+        self._stats.denied += denied
+        return Decision(refusal=error, denied=denied)
+
+    def failed(self, error: Exception) -> Decision:
+        if isinstance(error, InvalidRequest):
+            self._breaker.gave_up()  # It was not SyncService that failed.
+        else:
+            self._breaker.failed()
+        return self.unanswered(error)
+
+    def gave_up(self) -> None:
+        """The request went away before there was an outcome."""
+        self._breaker.gave_up()
+
+    def unanswered(self, error: Exception) -> Decision:
+        """Counts a request that goes on without an answer, and tells the log, once in 10 s."""
+        kind = error.kind if isinstance(error, ClerksyncError) else "defect"
+        self._stats.unanswered[kind] += 1
+        self._not_logged += 1
+        now = self._now()
+        if now - self._logged_at >= _LOG_EVERY_S:
+            # Texts of our own errors hold no ids; those of others might.
+            detail = str(error) if isinstance(error, ClerksyncError) else type(error).__name__
+            _log.warning("went on without a profile: %s: %s (%d requests)", kind, detail, self._not_logged)
+            self._logged_at, self._not_logged = now, 0
+        return GO_ON
+
+
+class Attempt:
+    """Asks once: `with attempt: attempt.ensured = …ask…`; afterwards `decision` holds, whatever came of it."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.ensured: EnsuredUserProfile | None = None
+        self.decision = GO_ON
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if self.ensured is not None:
+            self.decision = self._policy.answered(self.ensured)
+        elif isinstance(error, Refused):
+            self.decision = self._policy.refused(error)
+        elif isinstance(error, Exception):
+            self.decision = self._policy.failed(error)
+        else:
+            self._policy.gave_up()
+        return isinstance(error, Exception)
+
+
+class Guard:
+    """Asks on behalf of requests, for asyncio. Make one for the whole application: it holds the circuit breaker."""
+
+    def __init__(self, client: SyncClient, *, budget_s: float = BUDGET_S, on_removed: OnRemoved = "refuse") -> None:
+        """`budget_s` is the longest time that a request waits; `on_removed="continue"` denies nobody."""
+        self._client = client
+        self._policy = Policy(client.stats, budget_s=budget_s, on_removed=on_removed)
+
+    async def check(self, identity: Identity | None) -> Decision:
+        """Never raises because of SyncService, and never takes longer than the budget."""
+        if identity is None:
+            return GO_ON
+        kept = self._client.kept_user_profile(identity.clerk_user_id, identity.clerk_org_id)
+        if kept is not None:
+            return Decision(kept.profile)
+        attempt = self._policy.attempt()
+        if isinstance(attempt, Decision):
+            return attempt
+        with attempt:
+            attempt.ensured = await self._client.ensure_user_profile(
+                identity.clerk_user_id,
+                identity.clerk_org_id,
+                identity.token_issued_at,
+                timeout_s=self._policy.budget_s,
+            )
+        return attempt.decision

@@ -1,0 +1,68 @@
+"""Listens to the stream of removals and keeps the cache true to it."""
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import grpc.aio
+
+from clerksync.cache import SILENCE_S, Cache
+from clerksync.stats import ClientStats
+from clerksync.v1 import sync_service_pb2
+
+if TYPE_CHECKING:
+    from clerksync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_PAUSE_IF_UNKNOWN_S = 60.0
+"""SyncService is older than this client and has no such method: ask again rarely."""
+
+
+class RemovalWatch:
+    """Keeps a stream open to one of the replicas, and resumes at another when it ends or falls silent."""
+
+    def __init__(self, stub: "SyncServiceAsyncStub", cache: Cache, stats: ClientStats) -> None:
+        self._stub = stub
+        self._cache = cache
+        self._stats = stats
+        self._position = ""
+        self._pause_s = _FIRST_PAUSE_S
+
+    async def run(self) -> None:
+        """Watches until it is cancelled."""
+        while True:
+            pause_s = self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            try:
+                await self._watch()
+            except TimeoutError:
+                pause_s = 0.0  # It has waited long enough.
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    pause_s = _PAUSE_IF_UNKNOWN_S
+            self._stats.breaks += 1
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (spreads clients, keeps no secret)
+
+    async def _watch(self) -> None:
+        call = self._stub.WatchRemovals(sync_service_pb2.WatchRemovalsRequest(position=self._position))
+        try:
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    response = await call.read()
+                if not isinstance(response, sync_service_pb2.WatchRemovalsResponse):
+                    return  # The end of the stream.
+                self._take(response)
+        finally:
+            call.cancel()
+
+    def _take(self, response: sync_service_pb2.WatchRemovalsResponse) -> None:
+        if response.reset:
+            self._stats.resets += 1
+            self._cache.drop_all()
+        if response.removals:
+            self._stats.removals += len(response.removals)
+            self._cache.drop((removal.clerk_user_id, removal.clerk_org_id) for removal in response.removals)
+        self._position = response.position
+        self._cache.heard()
+        self._pause_s = _FIRST_PAUSE_S

@@ -1,0 +1,241 @@
+"""Everything of a client that belongs to one event loop: channel, batches, stream of removals, cache."""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextvars import Context
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from clerksync.batching import Batcher, Question
+from clerksync.cache import Answer, Cache, Key
+from clerksync.channel import connect
+from clerksync.errors import (
+    CallFailed,
+    ClerksyncError,
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidRequest,
+    Refused,
+    Unavailable,
+    error_from_rpc,
+    error_from_status,
+)
+from clerksync.metadata import Metadata, current_metadata, merged
+from clerksync.options import Options
+from clerksync.removals import RemovalWatch
+from clerksync.resources import (
+    EnsuredOrganization,
+    EnsuredUserProfile,
+    ensured_organization_from_pb,
+    ensured_user_profile_from_pb,
+)
+from clerksync.stats import ClientStats
+from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from clerksync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_TIME = "token_issued_at"
+_EXPECTED_ID = "expected 1 to 255 printable ASCII characters without spaces"
+_GOOD_ID = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+_first_used_in: int | None = None
+"""The process that has used gRPC's asyncio machinery first."""
+
+
+class Session:
+    """Made, used and closed in one event loop; `cache.get` may be called from anywhere."""
+
+    def __init__(self, target: str, options: Options, stats: ClientStats) -> None:
+        """Raises Unavailable in a process that was forked from one that has used a client."""
+        _refuse_after_fork()
+        self.cache = Cache(size=options.cache_size, ttl_s=options.cache_ttl_s)
+        self._options = options
+        self._stats = stats
+        self._channel = connect(target, credentials=options.credentials, options=options.channel_options)
+        # Generated code types the stub as if every channel were a blocking one.
+        self._stub = cast("SyncServiceAsyncStub", sync_service_pb2_grpc.SyncServiceStub(self._channel))
+        self._profiles = Batcher(self._ask_for_profiles)
+        self._organizations = Batcher(self._ask_for_organizations)
+        self._watch: asyncio.Task[None] | None = None
+        if options.cache_size:
+            watch = RemovalWatch(self._stub, self.cache, stats)
+            self._watch = asyncio.get_running_loop().create_task(
+                watch.run(), name="clerksync removals", context=Context()
+            )
+
+    async def ask_for_profile(
+        self, key: Key, issued_at: "datetime | float | None", timeout_s: float | None = None
+    ) -> Answer:
+        """Asks for what is not in the cache. Raises ClerksyncError."""
+        ids = {"clerk_user_id": key[0], "clerk_org_id": key[1]}
+        return await self._measured(self._profiles, key, ids, issued_at, timeout_s)
+
+    async def ask_for_organization(
+        self, clerk_org_id: str, issued_at: "datetime | float | None", timeout_s: float | None = None
+    ) -> Answer:
+        """Asks for what is not in the cache. Raises ClerksyncError."""
+        ids = {"clerk_org_id": clerk_org_id}
+        return await self._measured(self._organizations, ("", clerk_org_id), ids, issued_at, timeout_s)
+
+    async def _measured(
+        self,
+        batcher: Batcher,
+        key: Key,
+        ids: Mapping[str, str],
+        issued_at: "datetime | float | None",
+        timeout_s: float | None,
+    ) -> Answer:
+        self._stats.misses += 1
+        started = time.perf_counter()
+        try:
+            moment = _checked(ids, issued_at)
+            return await self._ask(batcher, key, moment, self._options.timeout_s if timeout_s is None else timeout_s)
+        except Refused as error:
+            self._stats.refusals[error.label] += 1
+            raise
+        except ClerksyncError as error:
+            self._stats.failures[error.kind] += 1
+            raise
+        finally:
+            self._stats.latency.observe(time.perf_counter() - started)
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._profiles.close()
+        await self._organizations.close()
+        await self._channel.close()
+
+    async def _ask(self, batcher: Batcher, key: Key, moment: datetime | None, timeout_s: float) -> Answer:
+        metadata = merged(current_metadata(), self._options.metadata() if self._options.metadata is not None else ())
+        question, joined = batcher.ask(key, moment, metadata)
+        self._stats.coalesced += joined
+        try:
+            async with asyncio.timeout(timeout_s):
+                # Whoever stops waiting leaves the question on its way: others may wait, and its effect is wanted.
+                outcome = await asyncio.shield(question.outcome)
+        except TimeoutError:
+            raise DeadlineExceeded(f"SyncService has not answered within {timeout_s:g} s") from None
+        if isinstance(outcome, ClerksyncError):
+            # Several may wait for the same outcome; each raises it from its own place.
+            raise outcome.with_traceback(None)
+        return outcome
+
+    async def _ask_for_profiles(self, questions: Sequence[Question]) -> Sequence[Answer | ClerksyncError]:
+        requests = [
+            sync_service_pb2.EnsureUserProfileRequest(
+                clerk_user_id=question.key[0],
+                clerk_org_id=question.key[1],
+                token_issued_at=_timestamp(question.issued_at),
+            )
+            for question in questions
+        ]
+        outcomes: Sequence[EnsuredUserProfile | ClerksyncError]
+        metadata = questions[0].metadata
+        if len(requests) == 1:
+            alone = await self._call(self._stub.EnsureUserProfile, requests[0], metadata)
+            outcomes = [alone if isinstance(alone, ClerksyncError) else ensured_user_profile_from_pb(alone)]
+        else:
+            batch = sync_service_pb2.BatchEnsureUserProfilesRequest(requests=requests)
+            together = await self._call(self._stub.BatchEnsureUserProfiles, batch, metadata)
+            if isinstance(together, ClerksyncError):
+                outcomes = [together] * len(questions)
+            elif len(together.results) != len(questions):
+                outcomes = [CallFailed("a batch came back incomplete", code="INTERNAL")] * len(questions)
+            else:
+                outcomes = [_outcome_from_pb(result) for result in together.results]
+        self._keep(questions, outcomes)
+        return outcomes
+
+    async def _ask_for_organizations(self, questions: Sequence[Question]) -> Sequence[Answer | ClerksyncError]:
+        async def ask(question: Question) -> EnsuredOrganization | ClerksyncError:
+            request = sync_service_pb2.EnsureOrganizationRequest(
+                clerk_org_id=question.key[1], token_issued_at=_timestamp(question.issued_at)
+            )
+            answer = await self._call(self._stub.EnsureOrganization, request, question.metadata)
+            return answer if isinstance(answer, ClerksyncError) else ensured_organization_from_pb(answer)
+
+        outcomes = await asyncio.gather(*map(ask, questions))
+        self._keep(questions, outcomes)
+        return outcomes
+
+    async def _call(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request, metadata: Metadata
+    ) -> "_Response | ClerksyncError":
+        self._stats.calls += 1
+        try:
+            # As long as a call may take, whoever waits how long: a slow answer still fills the cache.
+            return await method(request, timeout=self._options.timeout_s, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            return error_from_rpc(error)
+        except grpc.aio.UsageError:  # Its channel was closed.
+            return ClientClosed("the client was closed")
+        except Exception as error:  # noqa: BLE001  (whatever it is, those who wait must be told)
+            return CallFailed(f"the call could not be made: {type(error).__name__}", code="UNKNOWN")
+
+    def _keep(self, questions: Sequence[Question], outcomes: Sequence[Answer | ClerksyncError]) -> None:
+        for question, outcome in zip(questions, outcomes, strict=True):
+            if isinstance(outcome, EnsuredUserProfile):
+                kept: Answer = EnsuredUserProfile(outcome.profile, created=False)
+            elif isinstance(outcome, EnsuredOrganization):
+                kept = EnsuredOrganization(outcome.organization, created=False)
+            else:
+                continue
+            self.cache.put(question.key, kept, asked_at=question.asked_at)
+
+
+def _refuse_after_fork() -> None:
+    """The threads of gRPC's asyncio machinery do not survive a fork, and without them a call would hang for ever."""
+    global _first_used_in  # noqa: PLW0603  (so is the machinery)
+    if _first_used_in is None:
+        _first_used_in = os.getpid()
+    elif _first_used_in != os.getpid():
+        raise Unavailable(
+            "this process was forked from one that had used a clerksync client already: make the first call after the "
+            "fork (making the client before it is fine)"
+        )
+
+
+def _outcome_from_pb(result: sync_service_pb2.EnsureUserProfileResult) -> EnsuredUserProfile | ClerksyncError:
+    if result.WhichOneof("result") == "response":
+        return ensured_user_profile_from_pb(result.response)
+    return error_from_status(result.error)
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp
+
+
+def _checked(ids: Mapping[str, str], issued_at: "datetime | float | None") -> datetime | None:
+    """What SyncService would refuse is refused here: in a batch it could keep the others from travelling."""
+    violations = {
+        field: f"{'is ill-formed' if value else 'is missing'}; {_EXPECTED_ID}"
+        for field, value in ids.items()
+        if not (isinstance(value, str) and _GOOD_ID.fullmatch(value))
+    }
+    moment = None
+    try:
+        moment = issued_at if isinstance(issued_at, datetime | None) else datetime.fromtimestamp(issued_at, UTC)
+        if moment is not None and moment.tzinfo is None:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError, OSError):
+        violations[_TIME] = "is no time; expected an aware datetime, or the token's iat in seconds"
+    if violations:
+        raise InvalidRequest(violations)
+    return moment
