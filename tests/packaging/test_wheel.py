@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVER_ONLY = {"aiohttp", "alembic", "asyncpg", "clerksync_server", "pydantic", "sqlalchemy", "structlog", "svix"}
+FRAMEWORKS = {"django", "fastapi", "flask", "litestar", "opentelemetry", "prometheus_client", "pytest", "starlette"}
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,22 @@ def test_data_is_included(wheel: list[str]) -> None:
     assert {"clerksync/py.typed", "clerksync_server/py.typed"} < set(wheel)
 
 
-def test_the_stubs_need_nothing_of_the_server() -> None:
-    """A sibling service that imports the stubs loads none of the server's dependencies."""
-    code = "import sys, clerksync.v1.sync_service_pb2_grpc; print(*sys.modules)"
+@pytest.mark.parametrize(
+    "module",
+    ["clerksync", "clerksync.blocking", "clerksync.policy", "clerksync.testing", "clerksync.v1.sync_service_pb2_grpc"],
+)
+def test_the_client_needs_nothing_of_the_server(module: str) -> None:
+    """A sibling service that imports the client loads none of the server's dependencies, and no framework."""
+    code = f"import sys, {module}; print(*sys.modules)"
 
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    )
+    allowed = {"clerksync_server"} if module == "clerksync.testing" else set()
 
-    assert set() == SERVER_ONLY & set(loaded)
+    assert allowed == (SERVER_ONLY | FRAMEWORKS) & loaded
+    assert {"clerksync_server", "clerksync_server.rules"} >= {
+        name
+        for name in loaded
+        if name.startswith("clerksync_server") and not name.startswith("clerksync_server.rules.")
+    }

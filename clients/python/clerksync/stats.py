@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -11,9 +12,11 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 class Latency:
     """A histogram of seconds."""
 
-    __slots__ = ("count", "counts", "sum_s")
+    __slots__ = ("count", "counts", "listeners", "sum_s")
 
     def __init__(self) -> None:
+        self.listeners: list[Callable[[float], None]] = []
+        """Told each value, for exporters that keep a histogram of their own."""
         self.counts = [0] * (len(BUCKETS_S) + 1)
         self.count = 0
         self.sum_s = 0.0
@@ -22,6 +25,8 @@ class Latency:
         self.counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.count += 1
         self.sum_s += seconds
+        for listener in self.listeners:
+            listener(seconds)
 
 
 @dataclass(slots=True)

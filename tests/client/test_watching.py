@@ -1,0 +1,138 @@
+"""The stream of removals: what it ends, and what happens while it does not speak."""
+
+import asyncio
+import time
+
+import pytest
+
+import clerksync
+from clerksync import SyncClient
+from clerksync.cache import SILENCE_S
+from clerksync.testing import FakeSyncService
+from client.waiting import in_step, until
+
+
+@pytest.mark.parametrize("what", ["membership", "user", "organization"])
+async def test_a_removal_ends_the_kept_answer_at_once(client: SyncClient, fake: FakeSyncService, what: str) -> None:
+    """Who was removed is asked for again within a moment, and refused."""
+    fake.join("user_1", "org_1")
+    await client.ensure_user_profile("user_1", "org_1")
+    match what:
+        case "membership":
+            fake.remove("user_1", "org_1")
+        case "user":
+            fake.delete_user("user_1")
+        case "organization":
+            fake.delete_organization("org_1")
+    await until(lambda: client.kept_user_profile("user_1", "org_1") is None, within_s=1)
+
+    with pytest.raises(clerksync.Refused):
+        await client.ensure_user_profile("user_1", "org_1")
+    assert 1 == client.stats.removals
+
+
+async def test_a_deleted_organization_is_not_kept_either(client: SyncClient, fake: FakeSyncService) -> None:
+    """The answer about an organization ends with the organization."""
+    await client.ensure_organization("org_1")
+    fake.delete_organization("org_1")
+    await until(lambda: client.stats.removals == 1)
+
+    with pytest.raises(clerksync.OrganizationDeleted):
+        await client.ensure_organization("org_1")
+
+
+async def test_an_answer_overtaken_by_a_removal_is_not_kept(client: SyncClient, fake: FakeSyncService) -> None:
+    """An answer that is on its way while its subject's removal is told is returned, but not kept."""
+    with fake.slow(0.3):
+        asked = asyncio.create_task(client.ensure_user_profile("user_1", "org_1"))
+        await until(lambda: len(fake.calls) == 1)
+        fake.delete_organization("org_2")
+        fake.join("user_1", "org_1")
+        fake.remove("user_1", "org_1")
+        fake.join("user_1", "org_1")
+        await until(lambda: client.stats.removals >= 1)
+        answer = await asked
+
+    assert "user_1" == answer.profile.clerk_user_id
+    assert client.kept_user_profile("user_1", "org_1") is None
+
+
+async def test_a_cut_stream_is_resumed_where_it_was(client: SyncClient, fake: FakeSyncService) -> None:
+    """After a cut nothing is dropped but what was removed meanwhile."""
+    for user in ("user_1", "user_2"):
+        fake.join(user, "org_1")
+        await client.ensure_user_profile(user, "org_1")
+    resets = client.stats.resets
+    with fake.stopped():
+        fake.remove("user_1", "org_1")
+    await until(lambda: client.stats.removals == 1)
+
+    assert client.kept_user_profile("user_1", "org_1") is None
+    assert client.kept_user_profile("user_2", "org_1") is not None
+    assert resets == client.stats.resets
+
+
+async def test_a_position_that_is_too_old_drops_everything(client: SyncClient, fake: FakeSyncService) -> None:
+    """If what was missed cannot be told any more, nothing that was kept is used."""
+    await client.ensure_user_profile("user_1", "org_1")
+    resets = client.stats.resets
+    with fake.stopped():
+        fake.forget_positions()
+    await until(lambda: client.stats.resets == resets + 1)
+
+    assert 0 == client.kept
+
+
+async def test_a_removal_while_the_stream_is_stuck_is_noticed_within_seconds(
+    client: SyncClient, fake: FakeSyncService
+) -> None:
+    """Where the stream stays open and says nothing, the removed are refused no later than after the allowed silence."""
+    fake.join("user_1", "org_1")
+    await client.ensure_user_profile("user_1", "org_1")
+    with fake.mute_watchers():
+        fake.remove("user_1", "org_1")
+        started = time.monotonic()
+        async with asyncio.timeout(SILENCE_S + 2):
+            while True:
+                try:
+                    await client.ensure_user_profile("user_1", "org_1")
+                except clerksync.MembershipRemoved:
+                    break
+                await asyncio.sleep(0.05)
+
+    assert SILENCE_S - 1 < time.monotonic() - started < SILENCE_S + 1
+
+
+async def test_a_stuck_stream_is_left_for_another(client: SyncClient, fake: FakeSyncService) -> None:
+    """A stream that says nothing for too long is cancelled, and another is opened."""
+    breaks = client.stats.breaks
+    with fake.mute_watchers():
+        await until(lambda: client.stats.breaks > breaks, within_s=SILENCE_S + 2)
+    await in_step(client)
+
+    assert 1 == fake.watchers
+
+
+async def test_a_quiet_stream_keeps_answers_good(client: SyncClient, fake: FakeSyncService) -> None:
+    """As long as the stream says that nothing happens, an answer outlives the allowed silence."""
+    await client.ensure_user_profile("user_1", "org_1")
+    await asyncio.sleep(SILENCE_S + 0.5)
+    await client.ensure_user_profile("user_1", "org_1")
+
+    assert 1 == len(fake.calls)
+
+
+async def test_without_a_cache_there_is_no_stream(fake: FakeSyncService) -> None:
+    """A client that keeps nothing does not listen for removals, and asks each time."""
+    async with SyncClient(fake.target, cache_size=0) as client:
+        for _ in range(3):
+            await client.ensure_user_profile("user_1", "org_1")
+
+        assert (0, 3) == (fake.watchers, len(fake.calls))
+
+
+async def test_closing_ends_the_stream(fake: FakeSyncService) -> None:
+    """A client that is closed leaves no stream behind at SyncService."""
+    async with SyncClient(fake.target) as client:
+        await in_step(client)
+    await until(lambda: fake.watchers == 0)
