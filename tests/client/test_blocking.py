@@ -118,7 +118,8 @@ def test_servers_that_fork_work(fake: FakeSyncService) -> None:
         client = SyncClient(sys.argv[1])
         for _ in range(2):
             if os.fork() == 0:
-                print(client.ensure_user_profile("user_1", "org_1").profile.clerk_user_id, flush=True)
+                user = client.ensure_user_profile("user_1", "org_1").profile.clerk_user_id
+                os.write(1, f"{user}\\n".encode())
                 sys.exit(0)
         os.wait(), os.wait()
         """,

@@ -122,7 +122,8 @@ def test_a_client_may_be_made_before_a_fork(fake: FakeSyncService) -> None:
         client = clerksync.SyncClient(sys.argv[1])
         for _ in range(2):
             if os.fork() == 0:
-                print(asyncio.run(client.ensure_user_profile("user_1", "org_1")).profile.clerk_user_id, flush=True)
+                user = asyncio.run(client.ensure_user_profile("user_1", "org_1")).profile.clerk_user_id
+                os.write(1, f"{user}\\n".encode())
                 os._exit(0)
         os.wait(), os.wait()
         print(asyncio.run(client.ensure_user_profile("user_1", "org_1")).profile.clerk_user_id, flush=True)

@@ -15,7 +15,7 @@ class ClientOptions(TypedDict, total=False):
     timeout_s: float
     """How long a call may take, in seconds, unless it says otherwise itself."""
     cache_size: int
-    """The most answers that are kept; about 700 bytes each. 0 keeps none, and does not listen for removals."""
+    """The most answers that are kept; about 1 KiB each. 0 keeps none, and does not listen for removals."""
     cache_ttl_s: float
     """The longest time that an answer is kept, in seconds: how old a role may be. Removals are told at once."""
     credentials: grpc.ChannelCredentials | None

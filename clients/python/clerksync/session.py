@@ -49,6 +49,7 @@ _EXPECTED_ID = "expected 1 to 255 printable ASCII characters without spaces"
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,255}")
 
 
+_LINGER_S = 0.05
 _first_used_in: int | None = None
 """The process that has used gRPC's asyncio machinery first."""
 
@@ -67,12 +68,7 @@ class Session:
         self._stub = cast("SyncServiceAsyncStub", sync_service_pb2_grpc.SyncServiceStub(self._channel))
         self._profiles = Batcher(self._ask_for_profiles)
         self._organizations = Batcher(self._ask_for_organizations)
-        self._watch: asyncio.Task[None] | None = None
-        if options.cache_size:
-            watch = RemovalWatch(self._stub, self.cache, stats)
-            self._watch = asyncio.get_running_loop().create_task(
-                watch.run(), name="clerksync removals", context=Context()
-            )
+        self._life = asyncio.get_running_loop().create_task(self._live(), name="clerksync session", context=Context())
 
     async def ask_for_profile(
         self, key: Key, issued_at: "datetime | float | None", timeout_s: float | None = None
@@ -111,12 +107,26 @@ class Session:
             self._stats.latency.observe(time.perf_counter() - started)
 
     async def close(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-        await self._profiles.close()
-        await self._organizations.close()
-        await self._channel.close()
+        """Whoever waits for an answer gets ClientClosed."""
+        self._life.cancel()
+        await asyncio.gather(self._life, return_exceptions=True)
+
+    async def _live(self) -> None:
+        """Listens for removals until it is cancelled: by `close`, or with all tasks because the loop is ending.
+
+        Then it closes what would otherwise bother other loops: gRPC's machinery is one for all.
+        """
+        try:
+            if self._options.cache_size:
+                await RemovalWatch(self._stub, self.cache, self._stats).run()
+            else:
+                await asyncio.Event().wait()
+        finally:
+            await self._profiles.close()
+            await self._organizations.close()
+            await self._channel.close()
+            # What was cancelled reports back to this loop a moment later; after its end, another loop's log would tell.
+            await asyncio.sleep(_LINGER_S)
 
     async def _ask(self, batcher: Batcher, key: Key, moment: datetime | None, timeout_s: float) -> Answer:
         metadata = merged(current_metadata(), self._options.metadata() if self._options.metadata is not None else ())
