@@ -39,8 +39,11 @@ lint: $(VENV)/.installed-dev ## Style, and which module may import which
 type: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
-proto: $(VENV)/.installed-proto ## Generate the Python code of protos/ anew
+proto: $(VENV)/.installed-dev $(VENV)/.installed-proto ## Generate the Python and TypeScript code of protos/ anew
 	scripts/proto generate
+	@command -v npm >/dev/null || { echo "There is no npm: the TypeScript code was not generated." >&2; exit 1; }
+	npm --prefix clients/typescript ci --silent
+	npm --prefix clients/typescript run generate
 
 proto-check: $(VENV)/.installed-dev $(VENV)/.installed-proto ## Lint the protos, look for breaking changes and for stale generated code
 	scripts/proto check
@@ -55,6 +58,7 @@ lock: $(VENV)/.installed-dev ## Pin the dependencies anew (hashes, no addresses)
 
 clean: ## Remove the environments and the development database
 	rm -rf $(VENV) .venv-proto .clerksync .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf clients/typescript/node_modules clients/typescript/dist
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "clerksync needs Python 3.11 or newer; none was found. Set PYTHON=/path/to/python3." >&2; exit 1; }

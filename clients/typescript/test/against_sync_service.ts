@@ -1,0 +1,58 @@
+// What the Python test of the whole stack runs: uses the SyncService at the given address, says what came of it in
+// JSON, a line for each step, and goes on when a line comes in.
+import { createInterface } from "node:readline";
+import { MembershipRemoved, SyncClient } from "../src/index.js";
+import { until } from "./fake_server.js";
+
+const [address = "", organization = ""] = process.argv.slice(2);
+const client = new SyncClient(address);
+const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const tokenIssuedAt = new Date();
+
+function identity(user: string) {
+  return { clerkUserId: user, clerkOrgId: organization, tokenIssuedAt };
+}
+
+/** The steps, each by the word that asks for it. */
+const steps: Record<string, () => Promise<unknown>> = {
+  single: async () => {
+    const { profile, created } = await client.ensureUserProfile(identity("user_ada"));
+    return { user: profile.clerkUserId, created };
+  },
+  // The first one leaves alone, and the rest while it is on its way: one batch.
+  batch: async () => {
+    const { calls } = client.stats();
+    const users = Array.from({ length: 20 }, (_, index) => `user_${index}`);
+    const answers = await Promise.all(users.map((user) => client.ensureUserProfile(identity(user))));
+    return { created: answers.filter(({ created }) => created).length, calls: client.stats().calls - calls };
+  },
+  organization: async () => {
+    const { organization: found, created } = await client.ensureOrganization({ clerkOrgId: organization });
+    return { id: found.clerkOrgId, created };
+  },
+  in_sync: async () => {
+    await client.ensureUserProfile(identity("user_ada"));
+    await until(() => client.stats().watch === "in_sync");
+    await client.ensureUserProfile(identity("user_ada"));
+    return { kept: client.cachedUserProfile(identity("user_ada")) !== undefined };
+  },
+  dropped: async () => {
+    await until(() => client.cachedUserProfile(identity("user_ada")) === undefined);
+    return { removals: client.stats().removals };
+  },
+  removed: async () => {
+    const ask = () => client.ensureUserProfile(identity("user_ada"));
+    const alone = await ask().catch((error) => error);
+    const [, inBatch] = await Promise.all([
+      client.ensureUserProfile(identity("user_somebody")),
+      ask().catch((error) => error),
+    ]);
+    return [alone, inBatch].map((error) => (error instanceof MembershipRemoved ? error.reason : String(error)));
+  },
+};
+
+for (let line = await input.next(); !line.done; line = await input.next()) {
+  const step = steps[line.value];
+  console.log(JSON.stringify(step ? await step() : `no step ${line.value}`));
+}
+client.close();
