@@ -23,6 +23,7 @@ from clerksync_server.settings import Settings
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
 from clerksync_server.sync.explain import Explain
+from clerksync_server.sync.removals import RemovalFeed
 from clerksync_server.sync.retention import Retention
 from clerksync_server.webhook_front.app import front_app
 from clerksync_server.webhook_front.client import connect
@@ -40,10 +41,11 @@ def retention_of(settings: Settings, database: Database) -> Retention:
 
 
 class SyncServiceProcess:
-    """SyncService with its database and the watch over it."""
+    """SyncService with its database, the watch over it, and the feed of removals."""
 
     def __init__(self, settings: Settings, lifecycle: Lifecycle) -> None:
         assert settings.database_url is not None
+        assert settings.direct_dsn is not None
         self._settings = settings
         self._lifecycle = lifecycle
         self._database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
@@ -51,8 +53,9 @@ class SyncServiceProcess:
             max_token_age_ms=settings.max_token_age_s * 1000, retention_ms=settings.tombstone_retention_days * _DAY_MS
         )
         deliveries = Deliveries(self._database, instance_id=settings.instance_id)
+        self._removals = RemovalFeed(self._database, settings.direct_dsn)
         self._server = GrpcServer(
-            SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy)),
+            SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy), self._removals),
             DeliveryServicer(deliveries),
         )
         self._monitor = DatabaseMonitor(self._database, lifecycle, self.tell_health)
@@ -65,6 +68,7 @@ class SyncServiceProcess:
         await self._monitor.check()
         self._background = [
             asyncio.create_task(self._monitor.run(), name="database monitor"),
+            asyncio.create_task(self._removals.run(), name="removals"),
             asyncio.create_task(self._retention.run(), name="retention"),
         ]
         return address

@@ -29,6 +29,12 @@ class Settings(BaseSettings):
         description="Postgres, as `postgresql://user:password@host:5432/database`. A transaction pooler may stand in "
         "front of it. `clerksync dev` starts an embedded one without it.",
     )
+    database_direct_url: DatabaseUrl | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_DATABASE_DIRECT_URL",
+        description="The same Postgres without a transaction pooler in front, for the one connection that is notified "
+        "of removals. Default: `DATABASE_URL`; through a pooler removals are told up to 2 s late.",
+    )
     webhook_secrets: WebhookSecrets = Field(
         default=(),
         validation_alias=AliasChoices(*_SECRET_NAMES),
@@ -114,6 +120,12 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_DATA_DIR",
         description="Where `clerksync dev` keeps the embedded Postgres and the webhook secret it made.",
     )
+
+    @property
+    def direct_dsn(self) -> str | None:
+        """Postgres without a pooler, as far as we were told of it."""
+        url = self.database_direct_url or self.database_url
+        return None if url is None else url.get_secret_value()
 
     @property
     def target(self) -> str:

@@ -11,9 +11,10 @@ from clerksync_server.database.deliveries import Outcome
 from clerksync_server.errors import Refused
 from clerksync_server.rules.evidence import EvidencePolicy
 from clerksync_server.sync.deliveries import Deliveries
-from clerksync_server.sync.ensure import Ensure
+from clerksync_server.sync.ensure import Ensure, Sighting
 
 POLICY = EvidencePolicy(max_token_age_ms=60_000, retention_ms=90 * 24 * 3600 * 1000)
+SIGHTING = Sighting("user_1", "org_1", None)
 
 
 async def test_evidence_is_never_from_the_future(stack: Stack) -> None:
@@ -22,14 +23,14 @@ async def test_evidence_is_never_from_the_future(stack: Stack) -> None:
     await database.open()
     ahead = Ensure(database, POLICY, now=lambda: datetime.now(UTC) + timedelta(hours=2))
     try:
-        made = await ahead.user_profile("user_1", "org_1", None)
+        made = await ahead.user_profile(SIGHTING)
         t = now_ms() + 60_000
         await stack.post(bodies.membership("deleted", "user_1", "org_1", at=t, joined_at=t - 1000))
 
         assert made.created
         assert await stack.rows("select id from user_profile") == []
         with pytest.raises(Refused, match="removed from the organization"):
-            await ahead.user_profile("user_1", "org_1", None)
+            await ahead.user_profile(SIGHTING)
     finally:
         await database.close()
 

@@ -16,7 +16,9 @@ import bodies
 import pytest
 from running import until
 from stack import now_ms
+from structlog.testing import capture_logs
 
+from clerksync.v1 import sync_service_pb2
 from clerksync_server.database.migrate import migrate
 
 
@@ -77,3 +79,31 @@ async def test_through_pgbouncer(pooled: str, start_stack: Any) -> None:
     assert outcomes == ["applied"] * 20
     users = {f"user_{n}" for n in range(20)} | {user for user, _ in pairs}
     assert users == {row["clerk_user_id"] for row in await stack.rows("select clerk_user_id from user_profile")}
+
+
+@pytest.mark.parametrize("direct", [False, True])
+async def test_removals_through_pgbouncer(pooled: str, empty_database: str, start_stack: Any, direct: bool) -> None:
+    """Removals are told through PgBouncer too, by looking every 2 s, and at once if the direct URL is set."""
+    await migrate(pooled)
+    more = {"CLERKSYNC_DATABASE_DIRECT_URL": empty_database} if direct else {}
+    with capture_logs() as lines:
+        stack = await start_stack(DATABASE_URL=pooled, **more)
+        call = stack.sync.WatchRemovals(sync_service_pb2.WatchRemovalsRequest())
+        assert (await call.read()).reset
+        await asyncio.sleep(1.2)  # As long as a notification is waited for.
+        told_s = [await seconds_until_told(stack, call, f"user_{number}") for number in range(4)]
+        call.cancel()
+
+    warned = [line["hint"] for line in lines if line["event"].startswith("notifications do not arrive")]
+    assert direct == (warned == [])
+    assert len(warned) <= 1
+    assert max(told_s) < (0.5 if direct else 2.5)
+
+
+async def seconds_until_told(stack: Any, call: Any, user: str) -> float:
+    await stack.post(bodies.membership("created", user, "org_1", at=now_ms(), joined_at=1))
+    await stack.post(bodies.membership("deleted", user, "org_1", at=now_ms(), joined_at=1))
+    started = asyncio.get_running_loop().time()
+    while user not in {gone.clerk_user_id for gone in (await call.read()).removals}:
+        pass
+    return asyncio.get_running_loop().time() - started

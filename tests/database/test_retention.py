@@ -45,7 +45,7 @@ async def test_what_is_old_is_forgotten(stack: Stack, database: Database) -> Non
 
     pruned = await retention(database).prune()
 
-    assert pruned == Pruned(deliveries=3, tombstones=1)
+    assert pruned == Pruned(deliveries=3, tombstones=1, removals=0)
     assert await stack.rows("select svix_id from clerksync.webhook_delivery") == [{"svix_id": "msg_young"}]
     assert await stack.rows("select clerk_user_id from clerksync.membership_tombstone") == [
         {"clerk_user_id": "user_young"}
@@ -96,7 +96,18 @@ async def test_a_clock_that_jumped_forgets_nothing(stack: Stack, database: Datab
 
     pruned = await retention(database, now=lambda: datetime.now(UTC) + timedelta(days=400)).prune()
 
-    assert pruned == Pruned(0, 0)
+    assert pruned == Pruned(0, 0, 0)
+
+
+async def test_told_removals_are_forgotten(stack: Stack, database: Database) -> None:
+    """The log of removals keeps an hour, by the earlier of two clocks."""
+    log = "insert into clerksync.removal (clerk_user_id, logged_at) values ($1, now() - $2::interval) returning 1"
+    await stack.rows(log, "user_old", timedelta(minutes=61))
+    await stack.rows(log, "user_young", timedelta(minutes=59))
+
+    assert (await retention(database, now=lambda: datetime.now(UTC) - timedelta(minutes=5)).prune()).removals == 0
+    assert (await retention(database, now=lambda: datetime.now(UTC) + timedelta(days=1)).prune()).removals == 1
+    assert await stack.rows("select clerk_user_id from clerksync.removal") == [{"clerk_user_id": "user_young"}]
 
 
 async def test_in_batches_and_one_at_a_time(stack: Stack, database: Database) -> None:

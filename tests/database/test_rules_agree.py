@@ -11,6 +11,7 @@ import asyncpg
 import bodies
 import grpc.aio
 import pytest
+from google.rpc import error_details_pb2
 from stack import error_info, now_ms
 
 from clerksync.v1 import sync_service_pb2
@@ -26,6 +27,7 @@ from clerksync_server.setting_types import Address
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
 from clerksync_server.sync.explain import Explain
+from clerksync_server.sync.removals import RemovalFeed
 from clerksync_server.webhook_front.client import connect, sync_service
 
 SEEDS = range(40)
@@ -51,7 +53,7 @@ class Both:
         self._deliveries = Deliveries(database)
         self._ids = itertools.count()
         ensure = Ensure(database, POLICY, now=lambda: timestamp_of(self.now_ms))
-        servicer = SyncServicer(self._deliveries, ensure, Explain(database, POLICY))
+        servicer = SyncServicer(self._deliveries, ensure, Explain(database, POLICY), RemovalFeed(database, ""))
         self._server = GrpcServer(servicer, DeliveryServicer(self._deliveries))
 
     async def __aenter__(self) -> Self:
@@ -83,6 +85,19 @@ class Both:
         if issued_at_ms is not None:
             request.token_issued_at.FromMilliseconds(issued_at_ms)
         assert expected == await self._verdict(self._sync.EnsureUserProfile(request))
+
+    async def ensure_profiles(self, asked: list[tuple[str, str, int | None]]) -> None:
+        """A batch: of several for a pair the one with the latest evidence counts first."""
+        evidence = [self._evidence(issued_at_ms) for _, _, issued_at_ms in asked]
+        by_evidence = sorted(range(len(asked)), key=lambda index: -evidence[index]["evidence_ms"])
+        expected = {index: self.world.ensure_user_profile(asked[index][:2], **evidence[index]) for index in by_evidence}
+        request = sync_service_pb2.BatchEnsureUserProfilesRequest()
+        for user, org, issued_at_ms in asked:
+            item = request.requests.add(clerk_user_id=user, clerk_org_id=org)
+            if issued_at_ms is not None:
+                item.token_issued_at.FromMilliseconds(issued_at_ms)
+        answer = await self._sync.BatchEnsureUserProfiles(request)
+        assert [expected[index] for index in range(len(asked))] == list(map(batch_verdict, answer.results)), asked
 
     async def ensure_organization(self, org: str, issued_at_ms: int | None) -> None:
         expected = self.world.ensure_organization(org, **self._evidence(issued_at_ms))
@@ -165,6 +180,15 @@ class Both:
         ]
 
 
+def batch_verdict(result: sync_service_pb2.EnsureUserProfileResult) -> Verdict:
+    if result.HasField("response"):
+        created = result.response.outcome == sync_service_pb2.ENSURE_OUTCOME_CREATED
+        return Verdict.CREATE if created else Verdict.EXISTED
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in result.error.details)
+    return Verdict[info.reason]
+
+
 def moment(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else timestamp_of(milliseconds)
 
@@ -183,8 +207,8 @@ class Steps:
         pick = self.random.choice
         user, org = pick(["user_a", "user_B"]), pick(["org_1", "org_2"])
         kind = self.random.choices(
-            ["membership", "removal", "organization", "ensure", "ensure_organization", "user", "end"],
-            [10, 5, 3, 5, 1, 1, 0.3],
+            ["membership", "removal", "organization", "ensure", "batch", "ensure_organization", "user", "end"],
+            [10, 5, 3, 3, 3, 1, 1, 0.3],
         )[0]
         at = self.moment()
         if kind in ("membership", "removal"):
@@ -207,15 +231,20 @@ class Steps:
             snapshot = self.organization(org, self.moment())
             await both.deliver(bodies.envelope(pick(["organization.created", "organization.updated"]), snapshot, at))
         elif kind == "ensure":
-            await both.ensure_profile(
-                user, org, pick([None, self.moment(), both.now_ms - 10**9 - 1, both.now_ms - 10**9])
-            )
+            await both.ensure_profile(user, org, self.issued_at(both.now_ms))
+        elif kind == "batch":
+            users, orgs = ["user_a", "user_B", "user_c"], ["org_1", "org_2"]
+            size = self.random.randint(1, 8)
+            await both.ensure_profiles([(pick(users), pick(orgs), self.issued_at(both.now_ms)) for _ in range(size)])
         elif kind == "ensure_organization":
             await both.ensure_organization(org, pick([None, self.moment()]))
         elif kind == "user":
             await both.deliver(bodies.user(pick(["created", "updated"]), user, at=at))
         else:
             await both.deliver(pick([bodies.user("deleted", user, at=at), bodies.organization("deleted", org, at=at)]))
+
+    def issued_at(self, now_ms: int) -> int | None:
+        return self.random.choice([None, self.moment(), now_ms - 10**9 - 1, now_ms - 10**9])
 
     def organization(self, org: str, updated_at: int) -> bodies.Body:
         name, slug = self.random.choice(["Acme", "acme", "Ácme", None]), self.random.choice(["acme", None])

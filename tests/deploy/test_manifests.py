@@ -27,7 +27,13 @@ from clerksync_server.setting_types import Address
 from clerksync_server.settings import Settings
 
 SECRETS_EXAMPLE = KUBERNETES / "secrets.yaml.example"
-SECRET_VARIABLES = {"DATABASE_URL", "CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET", "CLERK_SECRET_KEY"}
+SECRET_VARIABLES = {
+    "DATABASE_URL",
+    "CLERKSYNC_DATABASE_DIRECT_URL",
+    "CLERK_WEBHOOK_SECRET",
+    "CLERK_WEBHOOK_SIGNING_SECRET",
+    "CLERK_SECRET_KEY",
+}
 KUBERNETES_VERSIONS = ["1.30", "1.34", latest_version()]
 
 
@@ -74,10 +80,11 @@ def test_no_secret_is_contained(manifests: list[Manifest]) -> None:
 def test_each_workload_gets_only_its_own_secret(manifests: list[Manifest]) -> None:
     """The front cannot reach the database, and nobody but the front holds the webhook secret."""
     database = {"DATABASE_URL": ("clerksync-database", "DATABASE_URL")}
+    direct = {"CLERKSYNC_DATABASE_DIRECT_URL": ("clerksync-database", "CLERKSYNC_DATABASE_DIRECT_URL")}
     webhook = {"CLERK_WEBHOOK_SECRET": ("clerksync-webhook", "CLERK_WEBHOOK_SECRET")}
 
     assert {name: from_secrets(workload) for name, workload in workloads(manifests).items()} == {
-        "clerksync": database,
+        "clerksync": database | direct,
         "clerksync-front": webhook,
         "clerksync-migrate": database,
     }

@@ -149,11 +149,11 @@ def own_roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Roles:
     roles = Roles(f"service_{suffix}", f"reader_{suffix}", f"authenticated_{suffix}", f"anon_{suffix}")
     copy = tmp_path / "migrations"
     shutil.copytree(runner.migrations_dir(), copy)
-    script = next((copy / "sql").glob("*_row_level_security.sql"))
-    text = script.read_text()
-    text = text.replace("clerksync_service", roles.service).replace("clerksync_reader", roles.reader)
-    text = text.replace("'authenticated'", f"'{roles.authenticated}'").replace("'anon'", f"'{roles.anon}'")
-    script.write_text(text)
+    for script in (copy / "sql").glob("*.sql"):
+        text = script.read_text()
+        text = text.replace("clerksync_service", roles.service).replace("clerksync_reader", roles.reader)
+        text = text.replace("'authenticated'", f"'{roles.authenticated}'").replace("'anon'", f"'{roles.anon}'")
+        script.write_text(text)
     monkeypatch.setattr(runner, "migrations_dir", lambda: copy)
     return roles
 

@@ -196,6 +196,10 @@ async def test_the_service_reads_and_writes_everything(service: Any) -> None:
         values ('msg_1', now(), now(), 'applied', '');
         update clerksync.webhook_delivery set outcome = 'stale';
         delete from clerksync.webhook_delivery;
+        insert into clerksync.removal (clerk_org_id) values ('org_a');
+        delete from clerksync.removal;
+        insert into clerksync.removal_epoch default values on conflict do nothing;
+        select from clerksync.removal, clerksync.removal_epoch;
         """
     )
 

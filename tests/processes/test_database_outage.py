@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import bodies
@@ -17,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from running import LOOPBACK, until
 from stack import WEBHOOK_SECRET, Stack, error_details, error_info, now_ms
 
+from clerksync.v1 import sync_service_pb2
 from clerksync_server.app import Application
 from clerksync_server.database.migrate import migrate
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgres
@@ -100,6 +102,20 @@ async def test_connections_cut_by_the_server(postgres: EmbeddedPostgres, stack: 
         return bool(answer.status == 200)
 
     await until(delivered, 5)
+
+
+async def test_removals_after_a_crash(postgres: EmbeddedPostgres, stack: Stack) -> None:
+    """A crash of Postgres may give out numbers of transactions again, so whoever watches removals starts anew."""
+    call: Any = stack.sync.WatchRemovals(sync_service_pb2.WatchRemovalsRequest())
+    before = await call.read()
+    (backend,) = await stack.rows("select pid from pg_stat_activity where application_name = 'clerksync removals'")
+    os.kill(backend["pid"], signal.SIGKILL)
+
+    async with asyncio.timeout(20):
+        while not (after := await call.read()).reset:
+            pass
+    call.cancel()
+    assert before.position.split("/")[1] != after.position.split("/")[1]
 
 
 async def test_a_frozen_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:

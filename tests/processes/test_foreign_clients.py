@@ -68,6 +68,24 @@ async def test_grpcurl(stack: Stack) -> None:
     assert json.loads(healthy.stdout)["status"] == "SERVING"
 
 
+async def test_grpcurl_batches_and_streams(stack: Stack) -> None:
+    """Grpcurl shows each outcome of a batch with the details of its error, and a stream of removals."""
+    plain = (tool("grpcurl"), "-plaintext")
+    asked = json.dumps(
+        {"requests": [{"clerk_user_id": "user_1", "clerk_org_id": "org_1"}, {"clerk_user_id": "user_2"}]}
+    )
+    service = "clerksync.v1.SyncService"
+
+    batch = await in_thread(call(*plain, "-d", asked, stack.target, f"{service}/BatchEnsureUserProfiles"))
+    watch = await in_thread(call(*plain, "-max-time", "3", "-d", "{}", stack.target, f"{service}/WatchRemovals"))
+
+    made, failed = json.loads(batch.stdout)["results"]
+    assert made["response"]["outcome"] == "ENSURE_OUTCOME_CREATED"
+    assert ["INVALID_FIELD"] == [detail["reason"] for detail in failed["error"]["details"] if "reason" in detail]
+    assert watch.stdout.count('"position"') >= 2
+    assert '"reset": true' in watch.stdout
+
+
 async def test_buf_curl(stack: Stack) -> None:
     """Buf curl makes a profile and is told the error of an ill-formed request."""
     buf = (tool("buf"), "curl", "--protocol", "grpc", "--http2-prior-knowledge")

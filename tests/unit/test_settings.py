@@ -22,6 +22,7 @@ def test_the_defaults() -> None:
 
     assert {
         "DATABASE_URL": None,
+        "CLERKSYNC_DATABASE_DIRECT_URL": None,
         "CLERK_WEBHOOK_SECRET": (),
         "CLERK_INSTANCE_ID": None,
         "CLERKSYNC_GRPC_LISTEN": ("127.0.0.1", 50051),
@@ -154,6 +155,7 @@ def test_where_the_service_is_found(variables: dict[str, str], target: str, load
 def test_every_problem_is_told_at_once(problems: Any) -> None:
     """Whoever starts it learns everything that is wrong in one go: a line for each variable, and no value of it."""
     wrong = {
+        "CLERKSYNC_DATABASE_DIRECT_URL": MARK,
         "CLERK_WEBHOOK_SECRET": f"{SECRET},{MARK}",
         "CLERKSYNC_GRPC_LISTEN": MARK,
         "CLERKSYNC_HTTP_LISTEN": f"{MARK}:port",
@@ -206,9 +208,18 @@ def test_a_database_url_is_kept_as_it_is(scheme: str, load: Any) -> None:
     assert url == load("database_url", DATABASE_URL=url).database_url.get_secret_value()
 
 
+def test_the_direct_url_is_the_other_one_by_default(load: Any) -> None:
+    """Without a pooler there is one URL for both."""
+    pooled, direct = "postgresql://user@pooler/db", "postgresql://user@host/db"
+
+    assert pooled == load(DATABASE_URL=pooled).direct_dsn
+    assert direct == load(DATABASE_URL=pooled, CLERKSYNC_DATABASE_DIRECT_URL=direct).direct_dsn
+
+
 def test_settings_can_be_shown(load: Any) -> None:
     """No way of printing them shows a secret or a password."""
-    settings = load(DATABASE_URL=f"postgresql://user:{MARK}@host/db", CLERK_WEBHOOK_SECRET=SECRET)
+    url = f"postgresql://user:{MARK}@host/db"
+    settings = load(DATABASE_URL=url, CLERKSYNC_DATABASE_DIRECT_URL=url, CLERK_WEBHOOK_SECRET=SECRET)
 
     for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
         assert MARK not in shown

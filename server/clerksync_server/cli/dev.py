@@ -58,7 +58,7 @@ def dev(
     try:
         with postgres or nullcontext():
             if postgres is not None:
-                changes["database_url"] = SecretStr(postgres.dsn)
+                changes |= {"database_url": SecretStr(postgres.dsn), "database_direct_url": None}
             asyncio.run(_run(settings.model_copy(update=changes), play_story=story))
     except KeyboardInterrupt:
         pass

@@ -10,9 +10,12 @@ from rich.table import Table
 
 from clerksync_server.cli.failure import CommandFailed
 from clerksync_server.database.connection import Database
+from clerksync_server.database.errors import translated_errors
+from clerksync_server.database.listening import listening
 from clerksync_server.database.migrate import REQUIRED_REVISION, current_revision, is_compatible
 from clerksync_server.database.sql import load_queries
 from clerksync_server.dev.database import running_dev_dsn
+from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
 from clerksync_server.settings import load_settings
 
 _SQL = load_queries("doctor.sql")
@@ -43,6 +46,8 @@ CHECKS = (
     Check("profiles_without_ids", False, "left from before the adoption: no reader sees them"),
 )
 
+_DEAF = "they do not arrive, so removals are told up to 2 s late: set CLERKSYNC_DATABASE_DIRECT_URL"
+
 
 def doctor(
     sql: Annotated[bool, typer.Option("--sql", help="Print the queries instead, to run them with psql.")] = False,
@@ -59,7 +64,8 @@ def doctor(
     dsn = settings.database_url.get_secret_value() if settings.database_url else running_dev_dsn(settings.data_dir)
     if dsn is None:
         raise CommandFailed("DATABASE_URL is not set, and no `clerksync dev` runs in this folder")
-    counts = asyncio.run(_count(dsn))
+    direct_dsn = settings.direct_dsn if settings.database_url and settings.direct_dsn else dsn
+    counts, problem = asyncio.run(_examine(dsn, direct_dsn))
     table = Table(box=None)
     for column in ("check", "rows", "verdict"):
         table.add_column(column)
@@ -67,12 +73,14 @@ def doctor(
         count = counts[check.query]
         verdict = f"{'BROKEN' if check.broken else 'look'}: {check.advice}" if count else "ok"
         table.add_row(check.query.replace("_", " "), str(count), verdict)
+    table.add_row("notifications of removals", "-", f"look: {problem}" if problem else "ok")
     Console(highlight=False, markup=False).print(table)
     if any(counts[check.query] for check in CHECKS if check.broken):
         raise typer.Exit(1)
 
 
-async def _count(dsn: str) -> dict[str, int]:
+async def _examine(dsn: str, direct_dsn: str) -> tuple[dict[str, int], str]:
+    """The number of rows for each check, and what is wrong with notifications."""
     database = Database(dsn, pool_size=1)
     await database.open()
     try:
@@ -82,6 +90,17 @@ async def _count(dsn: str) -> dict[str, int]:
                 raise CommandFailed(
                     f"the schema is at {revision}, {REQUIRED_REVISION} is needed: run `clerksync migrate`"
                 )
-            return {check.query: int(await connection.fetchval(_SQL[check.query])) for check in CHECKS}
+            counts = {check.query: int(await connection.fetchval(_SQL[check.query])) for check in CHECKS}
+        return counts, await _notifications(database, direct_dsn)
     finally:
         await database.close()
+
+
+async def _notifications(database: Database, direct_dsn: str) -> str:
+    """What is wrong with notifications; nothing, if they arrive."""
+    try:
+        with translated_errors():
+            async with listening(direct_dsn) as listener:
+                return "" if await listener.hears(database) else _DEAF
+    except (DatabaseUnavailable, DatabaseRefused) as error:
+        return f"Postgres cannot be listened to ({error.detail}): is CLERKSYNC_DATABASE_DIRECT_URL right?"

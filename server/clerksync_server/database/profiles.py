@@ -1,8 +1,9 @@
 """Reads profiles and organizations, and makes what Ensure finds missing."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from clerksync_server.database.facts import (
     organization_lock,
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("ensure.sql")
 _FACTS_SQL = load_queries("facts.sql")
+Pair: TypeAlias = tuple[str, str]
+"""Clerk's ids of a user and of an organization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +67,34 @@ async def read_user_profile(connection: "Connection", clerk_user_id: str, clerk_
     return None if row is None else _user_profile(row)
 
 
-async def insert_provisional_profile(
-    connection: "Connection", clerk_user_id: str, clerk_org_id: str, *, evidence_at: datetime, oldest: datetime
-) -> tuple[UserProfileRow | None, Obstacles]:
-    """Inserts the profile if it is missing and nothing speaks against it."""
-    await take_locks(
-        connection,
-        {organization_lock(clerk_org_id), user_lock(clerk_user_id), pair_lock(clerk_user_id, clerk_org_id)},
+async def read_user_profiles(connection: "Connection", pairs: Collection[Pair]) -> dict[Pair, UserProfileRow]:
+    """The profiles that are there, in one round trip."""
+    if len(pairs) == 1:
+        ((clerk_user_id, clerk_org_id),) = pairs
+        profile = await read_user_profile(connection, clerk_user_id, clerk_org_id)
+        return {} if profile is None else {(clerk_user_id, clerk_org_id): profile}
+    rows = await connection.fetch(_SQL["read_user_profiles"], *_columns(pairs))
+    return {(row["clerk_user_id"], row["clerk_org_id"]): _user_profile(row) for row in rows}
+
+
+async def insert_provisional_profiles(
+    connection: "Connection", evidence: Mapping[Pair, datetime], *, oldest: datetime
+) -> dict[Pair, UserProfileRow | Obstacles]:
+    """Inserts the profiles that are missing and that nothing speaks against; what was not inserted has its obstacles.
+
+    `evidence` has the time that is proved for each pair.
+    """
+    locks = {organization_lock(clerk_org_id) for _, clerk_org_id in evidence}
+    locks |= {user_lock(clerk_user_id) for clerk_user_id, _ in evidence}
+    locks |= {pair_lock(*pair) for pair in evidence}
+    await take_locks(connection, locks)
+    rows = await connection.fetch(
+        _SQL["insert_provisional_profiles"], *_columns(evidence), list(evidence.values()), oldest
     )
-    row = await connection.fetchrow(
-        _SQL["insert_provisional_profile"], clerk_user_id, clerk_org_id, evidence_at, oldest
-    )
-    assert row is not None
-    obstacles = Obstacles(**{field.name: row[field.name] for field in fields(Obstacles)})
-    return None if row["id"] is None else _user_profile(row), obstacles
+    return {
+        (row["clerk_user_id"], row["clerk_org_id"]): _obstacles(row) if row["id"] is None else _user_profile(row)
+        for row in rows
+    }
 
 
 async def read_organization(connection: "Connection", clerk_org_id: str) -> OrganizationRow | None:
@@ -97,3 +114,11 @@ async def is_organization_deleted(connection: "Connection", clerk_org_id: str) -
 
 def _user_profile(row: "asyncpg.Record") -> UserProfileRow:
     return UserProfileRow(**{field.name: row[field.name] for field in fields(UserProfileRow)})
+
+
+def _obstacles(row: "asyncpg.Record") -> Obstacles:
+    return Obstacles(**{field.name: row[field.name] for field in fields(Obstacles)})
+
+
+def _columns(pairs: Collection[Pair]) -> tuple[list[str], list[str]]:
+    return [clerk_user_id for clerk_user_id, _ in pairs], [clerk_org_id for _, clerk_org_id in pairs]

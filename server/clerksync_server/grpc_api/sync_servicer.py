@@ -1,44 +1,78 @@
 """SyncService: each method checks the fields, calls one use case, and turns its result into protobuf."""
 
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from structlog.contextvars import bind_contextvars
 
 from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
+from clerksync_server.errors import ClerksyncError, DatabaseRefused, InvalidFields
 from clerksync_server.grpc_api.explanation import explanation_to_pb
 from clerksync_server.grpc_api.fields import Fields, check_ids
 from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES, organization_to_pb, user_profile_to_pb
+from clerksync_server.grpc_api.status import status_of
 from clerksync_server.ops import metrics
 from clerksync_server.sync.deliveries import Deliveries
-from clerksync_server.sync.ensure import Ensure
+from clerksync_server.sync.ensure import Ensure, EnsuredProfile, Sighting
 from clerksync_server.sync.explain import Explain
+from clerksync_server.sync.removals import RemovalFeed, Update
 
 if TYPE_CHECKING:
     import grpc.aio
 
 MAX_BODY_BYTES = 1024 * 1024
+_MAX_BATCH = 1000
+_MAX_REMOVALS = 1000
+_ENSURE_OUTCOMES = {
+    True: sync_service_pb2.ENSURE_OUTCOME_CREATED,
+    False: sync_service_pb2.ENSURE_OUTCOME_EXISTED,
+}
 
 
 class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
     """Errors are raised as they are; the interceptor turns them into statuses."""
 
-    def __init__(self, deliveries: Deliveries, ensure: Ensure, explain: Explain) -> None:
+    def __init__(self, deliveries: Deliveries, ensure: Ensure, explain: Explain, removals: RemovalFeed) -> None:
         self._deliveries = deliveries
         self._ensure = ensure
         self._explain = explain
+        self._removals = removals
 
     async def EnsureUserProfile(  # noqa: N802
         self,
         request: sync_service_pb2.EnsureUserProfileRequest,
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.EnsureUserProfileResponse:
-        fields = Fields(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
-        token_issued_at = fields.moment(request, "token_issued_at")
-        fields.check()
-        ensured = await self._ensure.user_profile(request.clerk_user_id, request.clerk_org_id, token_issued_at)
+        ensured = await self._ensure.user_profile(_sighting(request))
+        outcome = _ensure_outcome("user_profile", ensured.created)
         return sync_service_pb2.EnsureUserProfileResponse(
-            user_profile=user_profile_to_pb(ensured.profile), outcome=_ensure_outcome("user_profile", ensured.created)
+            user_profile=user_profile_to_pb(ensured.profile), outcome=outcome
         )
+
+    async def BatchEnsureUserProfiles(  # noqa: N802
+        self,
+        request: sync_service_pb2.BatchEnsureUserProfilesRequest,
+        context: "grpc.aio.ServicerContext[object, object]",
+    ) -> sync_service_pb2.BatchEnsureUserProfilesResponse:
+        if not 1 <= len(request.requests) <= _MAX_BATCH:
+            raise InvalidFields({"requests": f"holds {len(request.requests)}; expected 1 to {_MAX_BATCH}"})
+        asked = [_sighting_or_error(item) for item in request.requests]
+        outcomes = iter(await self._ensure.user_profiles([item for item in asked if isinstance(item, Sighting)]))
+        results = [next(outcomes) if isinstance(item, Sighting) else item for item in asked]
+        _tell_batch(results)
+        return sync_service_pb2.BatchEnsureUserProfilesResponse(results=map(_result_to_pb, results))
+
+    async def WatchRemovals(  # noqa: N802
+        self,
+        request: sync_service_pb2.WatchRemovalsRequest,
+        context: "grpc.aio.ServicerContext[object, object]",
+    ) -> AsyncIterator[sync_service_pb2.WatchRemovalsResponse]:
+        async with aclosing(self._removals.watch(request.position)) as updates:
+            async for update in updates:
+                for response in _responses(update):
+                    yield response
 
     async def EnsureOrganization(  # noqa: N802
         self,
@@ -83,8 +117,64 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         return explanation_to_pb(await self._explain.user_profile(request.clerk_user_id, request.clerk_org_id))
 
 
+def _sighting(request: sync_service_pb2.EnsureUserProfileRequest) -> Sighting:
+    fields = Fields(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
+    token_issued_at = fields.moment(request, "token_issued_at")
+    fields.check()
+    return Sighting(request.clerk_user_id, request.clerk_org_id, token_issued_at)
+
+
+def _sighting_or_error(request: sync_service_pb2.EnsureUserProfileRequest) -> Sighting | InvalidFields:
+    try:
+        return _sighting(request)
+    except InvalidFields as error:
+        return error
+
+
+def _result_to_pb(result: EnsuredProfile | ClerksyncError) -> sync_service_pb2.EnsureUserProfileResult:
+    if isinstance(result, ClerksyncError):
+        return sync_service_pb2.EnsureUserProfileResult(error=status_of(result))
+    response = sync_service_pb2.EnsureUserProfileResponse(
+        user_profile=user_profile_to_pb(result.profile), outcome=_ENSURE_OUTCOMES[result.created]
+    )
+    return sync_service_pb2.EnsureUserProfileResult(response=response)
+
+
+def _tell_batch(results: Sequence[EnsuredProfile | ClerksyncError]) -> None:
+    """Tells log and metrics what became of a batch."""
+    ensured = [result.created for result in results if isinstance(result, EnsuredProfile)]
+    created = sum(ensured)
+    bind_contextvars(items=len(results), created=created, failed=len(results) - len(ensured))
+    for outcome, number in (("created", created), ("existed", len(ensured) - created)):
+        metrics.ENSURED.labels(kind="user_profile", outcome=outcome).inc(number)
+    if refused := next((result for result in results if isinstance(result, DatabaseRefused)), None):
+        bind_contextvars(database_error=refused.detail)
+
+
+@lru_cache(maxsize=16)
+def _responses(update: Update) -> list[sync_service_pb2.WatchRemovalsResponse]:
+    """An update, in parts that are not too large. Only with the last one has the watcher got as far as it leads.
+
+    Made once for all watchers.
+    """
+    return list(_parts(update))
+
+
+def _parts(update: Update) -> Iterator[sync_service_pb2.WatchRemovalsResponse]:
+    for start in range(0, len(update.removals) or 1, _MAX_REMOVALS):
+        is_last = start + _MAX_REMOVALS >= len(update.removals)
+        yield sync_service_pb2.WatchRemovalsResponse(
+            position=update.position if is_last else update.since,
+            reset=update.reset,
+            removals=[
+                sync_service_pb2.Removal(clerk_user_id=gone.clerk_user_id or "", clerk_org_id=gone.clerk_org_id or "")
+                for gone in update.removals[start : start + _MAX_REMOVALS]
+            ],
+        )
+
+
 def _ensure_outcome(kind: str, created: bool) -> sync_service_pb2.EnsureOutcome:
     outcome = "created" if created else "existed"
     bind_contextvars(outcome=outcome)
     metrics.ENSURED.labels(kind=kind, outcome=outcome).inc()
-    return sync_service_pb2.ENSURE_OUTCOME_CREATED if created else sync_service_pb2.ENSURE_OUTCOME_EXISTED
+    return _ENSURE_OUTCOMES[created]

@@ -22,9 +22,14 @@ ENSURED = Counter(
     "clerksync_ensured_total", "Successful Ensure calls, by what was asked for and the outcome.", ["kind", "outcome"]
 )
 CALLS = Histogram(
-    "clerksync_grpc_call_seconds", "gRPC calls, by method and code.", ["method", "code"], buckets=_SECONDS
+    "clerksync_grpc_call_seconds",
+    "gRPC calls that end by themselves, by method and code.",
+    ["method", "code"],
+    buckets=_SECONDS,
 )
 CALLS_IN_PROGRESS = Gauge("clerksync_grpc_calls_in_progress", "gRPC calls being answered now.")
+REMOVAL_WATCHERS = Gauge("clerksync_removal_watchers", "Open WatchRemovals streams.")
+REMOVALS = Counter("clerksync_removals_total", "Removals that were read from their log and told to whoever watches.")
 WEBHOOK_REQUESTS = Histogram(
     "clerksync_webhook_request_seconds",
     "Requests to the webhook front, by HTTP status and result (an outcome, or what was wrong).",
@@ -33,10 +38,16 @@ WEBHOOK_REQUESTS = Histogram(
 )
 DATABASE_UP = Gauge("clerksync_database_up", "Whether Postgres answers and its schema fits: 1 or 0.", registry=None)
 
+REMOVAL_FEED_UP = Gauge(
+    "clerksync_removal_feed_up",
+    "Whether removals are followed, so that watchers are told of them: 1 or 0.",
+    registry=None,
+)
+
 
 def export_database_gauges() -> None:
     """Shows what only a process with a database can tell: elsewhere these would be a wrong 0."""
-    for gauge in (QUARANTINED, DATABASE_UP):
+    for gauge in (QUARANTINED, DATABASE_UP, REMOVAL_FEED_UP):
         with contextlib.suppress(ValueError):  # A second application in one process, as in the tests.
             REGISTRY.register(gauge)
 

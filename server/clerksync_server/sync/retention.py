@@ -1,4 +1,4 @@
-"""Forgets deliveries and tombstones that are older than anything that could still arrive."""
+"""Forgets deliveries, tombstones and told removals that are older than anything that could still arrive."""
 
 import asyncio
 import random
@@ -21,6 +21,8 @@ _BATCH = 1000
 _PAUSE_S = 0.05
 """Between batches, so that the work of others comes first."""
 _INTERVAL_S = 3600.0
+_REMOVALS_KEPT = timedelta(hours=1)
+"""In their log. Positions in it are taken for 15 minutes."""
 _TOMBSTONE_MARGIN = timedelta(days=1)
 """Evidence as old as the retention is refused already while the tombstones against it are still there."""
 _log = structlog.get_logger(__name__)
@@ -32,10 +34,14 @@ class Pruned:
 
     deliveries: int
     tombstones: int
+    removals: int
 
 
 class Retention:
-    """Prunes the ledger and the tombstones. Deleted users and organizations are remembered for ever: that is final."""
+    """Prunes the ledger, the tombstones and the log of removals.
+
+    Deleted users and organizations are remembered for ever: that is final.
+    """
 
     def __init__(
         self,
@@ -55,6 +61,7 @@ class Retention:
         return Pruned(
             deliveries=await self._prune("prune_deliveries", self._deliveries_kept),
             tombstones=await self._prune("prune_tombstones", self._tombstones_kept),
+            removals=await self._prune("prune_removals", _REMOVALS_KEPT),
         )
 
     async def run(self) -> None:
@@ -67,7 +74,12 @@ class Retention:
             except Exception as error:  # noqa: BLE001  (the next attempt may do better, whatever it was)
                 _log.warning("pruning failed; the next attempt is within 90 minutes", error=type(error).__name__)
             else:
-                _log.info("pruned", deliveries=pruned.deliveries, tombstones=pruned.tombstones)
+                _log.info(
+                    "pruned",
+                    deliveries=pruned.deliveries,
+                    tombstones=pruned.tombstones,
+                    removals=pruned.removals,
+                )
 
     async def _prune(self, query: str, kept: timedelta) -> int:
         async def work(connection: "Connection") -> int:

@@ -6,25 +6,41 @@ select id::text as id, clerk_user_id, clerk_org_id, role, clerk_membership_id, c
 from public.user_profile
 where clerk_user_id = $1 and clerk_org_id = $2;
 
--- name: insert_provisional_profile
--- Inserts the profile, and its organization if that is missing too, if nothing speaks against it; tells what does.
+-- name: read_user_profiles
+-- Several at once; for one pair read_user_profile costs half as much.
+-- $1 = clerk_user_ids, $2 = clerk_org_ids, one of each for each pair
+select p.id::text as id, p.clerk_user_id, p.clerk_org_id, p.role, p.clerk_membership_id, p.created_at, p.updated_at
+from unnest($1::text [], $2::text []) as pair (clerk_user_id, clerk_org_id)
+inner join public.user_profile as p
+    on p.clerk_user_id = pair.clerk_user_id and p.clerk_org_id = pair.clerk_org_id;
+
+-- name: insert_provisional_profiles
+-- Inserts each profile, and its organization if that is missing too, if nothing speaks against it; tells what does.
 -- A token issued in the very moment of a removal is refused. Evidence is never from the future, by the earlier of two
--- clocks: one that has jumped ahead must not outlive removals to come. `id` is null if nothing was inserted.
--- $1 = clerk_user_id, $2 = clerk_org_id, $3 = evidence_at, $4 = the oldest evidence that counts
+-- clocks: one that has jumped ahead must not outlive removals to come. `id` is null where nothing was inserted.
+-- Organizations are inserted in one order by all, because whoever inserts the same one waits for the other to commit.
+-- $1 = clerk_user_ids, $2 = clerk_org_ids, $3 = evidence_ats, one of each for each pair; no pair twice
+-- $4 = the oldest evidence that counts
 with known as (
     select
-        least($3::timestamptz, now()) as evidence_at,
-        exists (select from clerksync.deleted_entity where kind = 'user' and clerk_id = $1) as user_deleted,
+        pair.clerk_user_id,
+        pair.clerk_org_id,
+        least(pair.evidence_at, now()) as evidence_at,
         exists (
-            select from clerksync.deleted_entity where kind = 'organization' and clerk_id = $2
+            select from clerksync.deleted_entity where kind = 'user' and clerk_id = pair.clerk_user_id
+        ) as user_deleted,
+        exists (
+            select from clerksync.deleted_entity where kind = 'organization' and clerk_id = pair.clerk_org_id
         ) as organization_deleted,
         (
-            select removed_at from clerksync.membership_tombstone where clerk_user_id = $1 and clerk_org_id = $2
+            select t.removed_at from clerksync.membership_tombstone as t
+            where t.clerk_user_id = pair.clerk_user_id and t.clerk_org_id = pair.clerk_org_id
         ) as removed_at
+    from unnest($1::text [], $2::text [], $3::timestamptz []) as pair (clerk_user_id, clerk_org_id, evidence_at)
 ),
 
 allowed as (
-    select evidence_at from known
+    select clerk_user_id, clerk_org_id, evidence_at from known
     where not user_deleted
         and not organization_deleted
         and (removed_at is null or removed_at < evidence_at)
@@ -33,21 +49,23 @@ allowed as (
 
 placeholder as (
     insert into public.organization (clerk_org_id, name, is_placeholder)
-    select $2, $2, true from allowed
+    select named.clerk_org_id, named.clerk_org_id, true
+    from (select distinct clerk_org_id from allowed) as named
+    order by named.clerk_org_id collate "C"
     on conflict (clerk_org_id) do nothing
 ),
 
 profile as (
     insert into public.user_profile (clerk_user_id, clerk_org_id, evidence_at)
-    select $1, $2, evidence_at from allowed
+    select clerk_user_id, clerk_org_id, evidence_at from allowed
     on conflict (clerk_user_id, clerk_org_id) do nothing
     returning id::text as id, clerk_user_id, clerk_org_id, role, clerk_membership_id, created_at, updated_at
 )
 
 select
     profile.id,
-    profile.clerk_user_id,
-    profile.clerk_org_id,
+    known.clerk_user_id,
+    known.clerk_org_id,
     profile.role,
     profile.clerk_membership_id,
     profile.created_at,
@@ -57,7 +75,8 @@ select
     known.removed_at,
     known.evidence_at
 from known
-left join profile on true;
+left join profile
+    on profile.clerk_user_id = known.clerk_user_id and profile.clerk_org_id = known.clerk_org_id;
 
 -- name: read_organization
 -- $1 = clerk_org_id

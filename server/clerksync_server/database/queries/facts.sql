@@ -65,13 +65,30 @@ on conflict (kind, clerk_id) do update set deleted_at = greatest(d.deleted_at, e
 returning xmax = 0;
 
 -- name: delete_organization
--- The foreign key takes the profiles along.
+-- The foreign key takes the profiles along. Who follows removals is told if there was anything to delete.
 -- $1 = clerk_org_id
-delete from public.organization where clerk_org_id = $1;
+with deleted as (
+    delete from public.organization where clerk_org_id = $1 returning true
+),
+
+logged as (
+    insert into clerksync.removal (clerk_org_id) select $1 where exists (select from deleted) returning true
+)
+
+select pg_notify('clerksync_removals', '') from logged;
 
 -- name: delete_profiles_of_user
+-- Who follows removals is told if there was anything to delete.
 -- $1 = clerk_user_id
-delete from public.user_profile where clerk_user_id = $1;
+with deleted as (
+    delete from public.user_profile where clerk_user_id = $1 returning true
+),
+
+logged as (
+    insert into clerksync.removal (clerk_user_id) select $1 where exists (select from deleted) returning true
+)
+
+select pg_notify('clerksync_removals', '') from logged;
 
 -- name: is_deleted
 -- $1 = kind, $2 = clerk_id
@@ -144,14 +161,26 @@ returning true;
 
 -- name: delete_dead_profile
 -- A removal ends every generation up to its own, and provisional profiles whose evidence is not younger than it.
+-- Who follows removals is told if there was one.
 -- $1 = clerk_user_id, $2 = clerk_org_id, $3 = through_created_at, $4 = through_membership_id, $5 = removed_at
-delete from public.user_profile as p
-where p.clerk_user_id = $1 and p.clerk_org_id = $2
-    and case
-        when p.clerk_membership_id is null then coalesce(p.evidence_at, '-infinity') <= $5
-        else (p.membership_created_at, p.clerk_membership_id collate "C")
-            <= ($3::timestamptz, $4::text collate "C")
-    end;
+with deleted as (
+    delete from public.user_profile as p
+    where p.clerk_user_id = $1 and p.clerk_org_id = $2
+        and case
+            when p.clerk_membership_id is null then coalesce(p.evidence_at, '-infinity') <= $5
+            else (p.membership_created_at, p.clerk_membership_id collate "C")
+                <= ($3::timestamptz, $4::text collate "C")
+        end
+    returning p.clerk_user_id, p.clerk_org_id
+),
+
+logged as (
+    insert into clerksync.removal (clerk_user_id, clerk_org_id)
+    select clerk_user_id, clerk_org_id from deleted
+    returning true
+)
+
+select pg_notify('clerksync_removals', '') from logged;
 
 -- name: read_standing
 -- How a pair stands, to tell which rule decided.

@@ -39,3 +39,14 @@ using pruned, horizon
 where t.clerk_user_id = pruned.clerk_user_id
     and t.clerk_org_id = pruned.clerk_org_id
     and t.removed_at < horizon.removed_at;
+
+-- name: prune_removals
+-- Transactions that take longer than this to commit after their removal would not be told.
+-- $1 = now, by the caller's clock, $2 = how long removals are kept in their log, $3 = how many at most
+delete from clerksync.removal
+where id in (
+    select id from clerksync.removal
+    where logged_at < least($1, now()) - $2::interval
+    order by logged_at
+    limit $3
+);
