@@ -1,8 +1,9 @@
-"""Measures how long it takes until the last of 100 watchers has heard of a removal, from its commit on.
+"""Measures how long it takes until the last of 100 clients has dropped who was removed, from the commit on.
 
-`python bench/removal_latency.py [REMOVALS]` starts a Postgres, two SyncServices, and the watchers in a process
-of their own, half of them at each replica, and prints a small table. The commit is taken to be when ApplyClerkEvent has
-answered, so the figures leave out the way of that answer; less than nothing means that watchers heard before it came.
+`python bench/removal_latency.py [REMOVALS]` starts a Postgres, two SyncServices, and the clients in a process of their
+own, half of them at each replica and all with everybody in their caches, and prints a small table. The commit is taken
+to be when ApplyClerkEvent has answered, so the figures leave out the way of that answer; less than nothing means that
+clients heard before it came.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,52 +24,60 @@ from crash.site import Site
 from google.protobuf.timestamp_pb2 import Timestamp
 from stack import new_svix_id, now_ms
 
+from clerksync import SyncClient
+from clerksync.cache import SILENCE_S, Cache, Key
 from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
 from clerksync_server.database.migrate import migrate
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgres
 
-WATCHERS = 100
+CLIENTS = 100
+ORGANIZATION = "org_1"
 REMOVALS = 200
 """By default."""
 _PAUSE_S = 0.02
-_MARKS = ("first of them", "half of them", "last of them")
+_MARKS = ("the first", "half of them", "the last")
 
 
-async def _watch(address: str, ready: Any, heard: dict[str, list[int]], removals: int) -> None:
-    """One watcher, by a connection of its own, until it has heard of every removal."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
-        stub: Any = sync_service_pb2_grpc.SyncServiceStub(channel)
-        left, told_ready = removals, False
-        async for response in stub.WatchRemovals(sync_service_pb2.WatchRemovalsRequest()):
+async def _keep(address: str, ready: Any, users: list[str], over: asyncio.Event) -> None:
+    """One client, by a connection of its own, until the last of them has heard of every removal."""
+    async with SyncClient(address) as client:
+        while client.silent_for_s > SILENCE_S:  # noqa: ASYNC110  (the stream is what is waited for)
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*(client.ensure_user_profile(user, ORGANIZATION) for user in users))
+        assert len(users) == client.kept
+        ready.release()
+        await over.wait()
+
+
+def _clients(addresses: list[str], ready: Any, results: Any, users: list[str]) -> None:
+    """The process of the clients."""
+    dropped: dict[str, list[int]] = {user: [] for user in users}
+    drop = Cache.drop
+
+    async def run() -> None:
+        over = asyncio.Event()
+
+        def timed_drop(cache: Cache, removed: Iterable[Key]) -> None:
+            pairs = list(removed)
+            drop(cache, pairs)
             at_ns = time.monotonic_ns()
-            if not told_ready:
-                told_ready = True
-                ready.release()
-            for gone in response.removals:
-                heard.setdefault(gone.clerk_user_id, []).append(at_ns)
-                left -= 1
-            if left == 0:
-                return
+            for user, _ in pairs:
+                dropped[user].append(at_ns)
+            if len(dropped[users[-1]]) == CLIENTS:
+                over.set()
 
-
-def _watchers(addresses: list[str], ready: Any, results: Any, removals: int) -> None:
-    """The process of the watchers."""
-
-    async def watch() -> dict[str, list[int]]:
-        heard: dict[str, list[int]] = {}
+        Cache.drop = timed_drop  # type: ignore[method-assign]
         async with asyncio.timeout(300):
-            await asyncio.gather(
-                *(_watch(addresses[number % len(addresses)], ready, heard, removals) for number in range(WATCHERS))
-            )
-        return heard
+            addressed = (addresses[number % len(addresses)] for number in range(CLIENTS))
+            await asyncio.gather(*(_keep(address, ready, users, over) for address in addressed))
 
-    results.put(asyncio.run(watch()))
+    asyncio.run(run())
+    results.put(dropped)
 
 
 async def _apply(stub: Any, verb: str, user: str) -> int:
     """Returns when the answer came, by the clock that all processes of a machine share."""
-    body = membership(verb, user, "org_1", at=now_ms(), joined_at=1)
+    body = membership(verb, user, ORGANIZATION, at=now_ms(), joined_at=1)
     attempted_at = Timestamp()
     attempted_at.GetCurrentTime()
     await stub.ApplyClerkEvent(
@@ -84,7 +94,7 @@ async def _remove(addresses: list[str], ready: Any, users: list[str]) -> dict[st
         stubs: list[Any] = [sync_service_pb2_grpc.SyncServiceStub(channel) for channel in (one, other)]
         for user in users:
             await _apply(stubs[0], "created", user)
-        for _ in range(WATCHERS):
+        for _ in range(CLIENTS):
             await asyncio.to_thread(ready.acquire)
         answered = {}
         for number, user in enumerate(users):
@@ -95,10 +105,10 @@ async def _remove(addresses: list[str], ready: Any, users: list[str]) -> dict[st
 
 def _table(answered: dict[str, int], heard: dict[str, list[int]]) -> str:
     lines = [
-        f"{len(answered)} removals, {WATCHERS} watchers at 2 replicas; ms from the answer of ApplyClerkEvent to the"
+        f"{len(answered)} removals, {CLIENTS} clients at 2 replicas; ms from ApplyClerkEvent's answer to the drop by"
     ]
     lines.append(f"{'':16}{'p50':>8}{'p99':>8}{'max':>8}")
-    for index, mark in zip((0, WATCHERS // 2, WATCHERS - 1), _MARKS, strict=True):
+    for index, mark in zip((0, CLIENTS // 2, CLIENTS - 1), _MARKS, strict=True):
         took = sorted((sorted(heard[user])[index] - at_ns) / 1e6 for user, at_ns in answered.items())
         figures = took[len(took) // 2], took[min(len(took) - 1, int(len(took) * 0.99))], took[-1]
         lines.append(f"{mark:16}" + "".join(f"{figure:8.1f}" for figure in figures))
@@ -113,11 +123,11 @@ async def measure(folder: Path, removals: int) -> str:
         await migrate(postgres.dsn)
         async with Site(postgres.dsn, fronts=0) as site:
             addresses = [(await service.running.listening())["grpc"] for service in site.services]
-            watchers = spawn.Process(target=_watchers, args=(addresses, ready, results, removals), daemon=True)
-            watchers.start()
+            clients = spawn.Process(target=_clients, args=(addresses, ready, results, users), daemon=True)
+            clients.start()
             answered = await _remove(addresses, ready, users)
             heard = await asyncio.to_thread(results.get, timeout=60)
-            watchers.join()
+            clients.join()
     return _table(answered, heard)
 
 

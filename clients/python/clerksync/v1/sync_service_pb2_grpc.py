@@ -92,8 +92,9 @@ class SyncServiceServicer(object):
 
     def WatchRemovals(self, request, context):
         """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
-        The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
-        that means that it is stuck, not that nothing happened: then ask again, with the last position.
+        The stream goes on until its replica stops, or closes the connection as it does with each after some minutes: then
+        ask again, with the last position. At least every 2 s it says how far it has come, so that silence for longer than
+        that means that it is stuck, not that nothing happened: then ask again as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

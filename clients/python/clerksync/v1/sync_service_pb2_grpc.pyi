@@ -49,8 +49,9 @@ class SyncServiceStub:
         clerksync.v1.sync_service_pb2.WatchRemovalsResponse,
     ]
     """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
-    The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
-    that means that it is stuck, not that nothing happened: then ask again, with the last position.
+    The stream goes on until its replica stops, or closes the connection as it does with each after some minutes: then
+    ask again, with the last position. At least every 2 s it says how far it has come, so that silence for longer than
+    that means that it is stuck, not that nothing happened: then ask again as well.
     """
 
     EnsureOrganization: grpc.UnaryUnaryMultiCallable[
@@ -103,8 +104,9 @@ class SyncServiceAsyncStub:
         clerksync.v1.sync_service_pb2.WatchRemovalsResponse,
     ]
     """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
-    The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
-    that means that it is stuck, not that nothing happened: then ask again, with the last position.
+    The stream goes on until its replica stops, or closes the connection as it does with each after some minutes: then
+    ask again, with the last position. At least every 2 s it says how far it has come, so that silence for longer than
+    that means that it is stuck, not that nothing happened: then ask again as well.
     """
 
     EnsureOrganization: grpc.aio.UnaryUnaryMultiCallable[
@@ -163,8 +165,9 @@ class SyncServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[clerksync.v1.sync_service_pb2.WatchRemovalsResponse], collections.abc.AsyncIterator[clerksync.v1.sync_service_pb2.WatchRemovalsResponse]]:
         """Tells at once which profiles and organizations went away, so that callers may keep what Ensure has answered.
-        The stream never ends by itself. At least every 2 s it says how far it has come, so that silence for longer than
-        that means that it is stuck, not that nothing happened: then ask again, with the last position.
+        The stream goes on until its replica stops, or closes the connection as it does with each after some minutes: then
+        ask again, with the last position. At least every 2 s it says how far it has come, so that silence for longer than
+        that means that it is stuck, not that nothing happened: then ask again as well.
         """
 
     @abc.abstractmethod
