@@ -35,7 +35,7 @@ ORGANIZATION = "org_1"
 REMOVALS = 200
 """By default."""
 _PAUSE_S = 0.02
-_MARKS = ("the first", "half of them", "the last")
+_MARKS = ("first dropped", "half dropped", "last dropped")
 
 
 async def _keep(address: str, ready: Any, users: list[str], over: asyncio.Event) -> None:
