@@ -231,6 +231,19 @@ async def test_what_is_broken_is_not_tried_again(client: SyncClient, fake: FakeS
     assert [(UNARY, 1)] == fake.calls
 
 
+async def test_ready_means_that_answers_are_kept(fake: FakeSyncService) -> None:
+    """After `ready` the very first answer is kept; if nobody is there it says so in time."""
+    async with SyncClient(fake.target) as client:
+        assert await client.ready()
+        await client.ensure_user_profile("user_1", "org_1")
+        await client.ensure_user_profile("user_1", "org_1")
+    with fake.stopped():
+        async with SyncClient(fake.target) as client:
+            assert not await client.ready(within_s=0.2)
+
+    assert [(UNARY, 1)] == fake.calls
+
+
 async def test_it_connects_again(client: SyncClient, fake: FakeSyncService) -> None:
     """Where SyncService was stopped calls fail as Unavailable, and soon after it is back they succeed."""
     with fake.stopped(), pytest.raises(clerksync.Unavailable):

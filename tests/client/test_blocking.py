@@ -17,7 +17,7 @@ from client.test_event_loops import run_script
 @pytest.fixture
 def client(fake: FakeSyncService) -> Iterator[SyncClient]:
     with SyncClient(fake.target) as made:
-        wait_until(lambda: made.silent_for_s < 1)
+        assert made.ready()
         yield made
 
 
@@ -76,6 +76,12 @@ def test_a_removal_ends_the_kept_answer(client: SyncClient, fake: FakeSyncServic
 
     with pytest.raises(clerksync.MembershipRemoved):
         client.ensure_user_profile("user_1", "org_1")
+
+
+def test_not_ready_is_told_in_time(fake: FakeSyncService) -> None:
+    """If nobody is there `ready` says so in time."""
+    with fake.stopped(), SyncClient(fake.target) as client:
+        assert not client.ready(within_s=0.2)
 
 
 def test_closing_ends_the_thread_and_what_waits(fake: FakeSyncService) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 from aiohttp import web
-from client.waiting import in_step
 from crash.site import free_ports
 from running import Running
 
 from clerksync import SyncClient
 from clerksync.middleware.aiohttp import CLAIMS, USER_PROFILE, ensure_profile_middleware
+from client.waiting import in_step
 
 BUDGET_S = 0.05
 ALLOWANCE_S = 0.45

@@ -14,4 +14,5 @@ async def until(happened: Callable[[], bool], *, within_s: float = 5.0) -> None:
 
 async def in_step(client: SyncClient) -> None:
     """Waits until the stream of removals has spoken."""
-    await until(lambda: client.silent_for_s < 1)
+    assert await client.ready()
+    await until(lambda: client.silent_for_s < 2.5)

@@ -166,7 +166,7 @@ async def test_grpc_aio(example: Any, fake: FakeSyncService) -> None:
 
     made = example("grpc.aio", Authenticate=AuthenticateCalls)
     server = made["server"]()
-    handlers = {"Hello": grpc.unary_unary_rpc_method_handler(made["hello"])}
+    handlers: Any = {"Hello": grpc.unary_unary_rpc_method_handler(made["hello"])}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("yourapp.Greeter", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 from docs.pages import page
 from stack import Stack, now_ms
 
@@ -20,11 +21,19 @@ def test_the_story_is_shown_as_it_is_played() -> None:
 
 
 async def test_the_python_makes_a_profile(stack: Stack) -> None:
-    """The Python in the README makes the profile of a user whose webhook was lost."""
-    namespace: dict[str, Any] = {}
-    exec("\n".join(README.blocks("python")), namespace)
+    """The Python in the README makes the profile of a user whose webhook was lost, and serves it."""
+    (code,) = README.blocks("python")
+    namespace: dict[str, Any] = {"__name__": "example"}
+    exec(code.replace("dns:///clerksync:50051", stack.target), namespace)
     claims = {"sub": "user_1", "o": {"id": "org_1"}, "iat": now_ms() // 1000}
 
-    profile = await namespace["user_profile"](stack.channel, claims)
+    async def authenticated(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["claims"] = claims
+        await namespace["app"](scope, receive, send)
 
-    assert ("user_1", "org_1") == (profile.clerk_user_id, profile.clerk_org_id)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(authenticated), base_url="http://service") as browser:
+        await namespace["client"].ready()
+        served = (await browser.get("/")).json()
+    await namespace["client"].close()
+
+    assert [served["profile"]] == [row["id"] for row in await stack.rows("select id::text as id from user_profile")]

@@ -92,6 +92,17 @@ class SyncClient:
         self.stats.hits += 1
         return cast("EnsuredUserProfile", kept)
 
+    def ready(self, *, within_s: float = 5.0) -> bool:
+        """As `clerksync.SyncClient.ready`. Starts the thread, so not to be called before a fork."""
+        background = self._started()
+        waiting = background.submit(background.session.ready())
+        try:
+            waiting.result(within_s)
+        except concurrent.futures.TimeoutError:
+            waiting.cancel()
+            return False
+        return True
+
     @property
     def kept(self) -> int:
         """How many answers are kept now."""

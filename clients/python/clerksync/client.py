@@ -22,7 +22,8 @@ class SyncClient:
         ensured = await client.ensure_user_profile("user_1", "org_1", claims["iat"])
         ensured.profile.id
 
-    Close it with `await client.close()`, or use it in `async with`.
+    Close it with `await client.close()`, or use it in `async with`. When a service starts, `await client.ready()`
+    spares its first requests the wait for the connection.
     """
 
     def __init__(self, target: str, **options: Unpack[ClientOptions]) -> None:
@@ -90,6 +91,19 @@ class SyncClient:
             return None
         self.stats.hits += 1
         return cast("EnsuredUserProfile", kept)
+
+    async def ready(self, *, within_s: float = 5.0) -> bool:
+        """Connects, and waits until answers can be kept: for when a service starts. Returns whether it came to that.
+
+        Without it the first requests do the same on their own time, and may go on without a profile.
+        """
+        session = self._session()
+        try:
+            async with asyncio.timeout(within_s):
+                await session.ready()
+        except TimeoutError:
+            return False
+        return True
 
     @property
     def kept(self) -> int:

@@ -28,6 +28,8 @@ class RemovalWatch:
         self._stats = stats
         self._position = ""
         self._pause_s = _FIRST_PAUSE_S
+        self.in_step = asyncio.Event()
+        """Set once the stream has spoken for the first time."""
 
     async def run(self) -> None:
         """Watches until it is cancelled."""
@@ -65,4 +67,5 @@ class RemovalWatch:
             self._cache.drop((removal.clerk_user_id, removal.clerk_org_id) for removal in response.removals)
         self._position = response.position
         self._cache.heard()
+        self.in_step.set()
         self._pause_s = _FIRST_PAUSE_S

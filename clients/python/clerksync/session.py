@@ -68,6 +68,7 @@ class Session:
         self._stub = cast("SyncServiceAsyncStub", sync_service_pb2_grpc.SyncServiceStub(self._channel))
         self._profiles = Batcher(self._ask_for_profiles)
         self._organizations = Batcher(self._ask_for_organizations)
+        self._watch = RemovalWatch(self._stub, self.cache, stats) if options.cache_size else None
         self._life = asyncio.get_running_loop().create_task(self._live(), name="clerksync session", context=Context())
 
     async def ask_for_profile(
@@ -106,6 +107,12 @@ class Session:
         finally:
             self._stats.latency.observe(time.perf_counter() - started)
 
+    async def ready(self) -> None:
+        """Returns once there is a connection, and the stream of removals has spoken if there is one."""
+        await self._channel.channel_ready()
+        if self._watch is not None:
+            await self._watch.in_step.wait()
+
     async def close(self) -> None:
         """Whoever waits for an answer gets ClientClosed."""
         self._life.cancel()
@@ -117,10 +124,7 @@ class Session:
         Then it closes what would otherwise bother other loops: gRPC's machinery is one for all.
         """
         try:
-            if self._options.cache_size:
-                await RemovalWatch(self._stub, self.cache, self._stats).run()
-            else:
-                await asyncio.Event().wait()
+            await (asyncio.Event().wait() if self._watch is None else self._watch.run())
         finally:
             await self._profiles.close()
             await self._organizations.close()
