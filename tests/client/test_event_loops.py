@@ -93,7 +93,9 @@ def test_a_fork_after_use_is_told_instead_of_hanging(fake: FakeSyncService) -> N
     """In a process forked from one that used a client, asking fails at once and says what to do."""
     ended = run_script(
         """
-        import asyncio, os, sys, clerksync
+        import os
+        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # With it gRPC itself crashes now and then in such a child.
+        import asyncio, sys, clerksync
         client = clerksync.SyncClient(sys.argv[1])
         async def ask():
             try:

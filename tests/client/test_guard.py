@@ -90,7 +90,7 @@ async def test_asking_resumes_by_itself(client: SyncClient, fake: FakeSyncServic
     assert 5 == asked
 
     async with asyncio.timeout(3):
-        while (await guard.check(MEMBER)).profile is None:  # noqa: ASYNC110  (asking is what makes it happen)
+        while (await guard.check(MEMBER)).profile is None:
             await asyncio.sleep(0.05)
 
 

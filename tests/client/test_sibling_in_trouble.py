@@ -124,7 +124,7 @@ async def replica(database_url: str) -> AsyncIterator[Replica]:
 async def profiles_again(seen: Traffic, within_s: float) -> None:
     before = seen.with_profile
     async with asyncio.timeout(within_s):
-        while seen.with_profile < before + 20:  # noqa: ASYNC110
+        while seen.with_profile < before + 20:
             await asyncio.sleep(0.02)
 
 

@@ -8,7 +8,7 @@ from clerksync import SyncClient
 
 async def until(happened: Callable[[], bool], *, within_s: float = 5.0) -> None:
     async with asyncio.timeout(within_s):
-        while not happened():  # noqa: ASYNC110  (what is waited for happens elsewhere)
+        while not happened():
             await asyncio.sleep(0.005)
 
 

@@ -52,7 +52,7 @@ class Sender:
 
     async def _work(self, http: aiohttp.ClientSession, waiting: Iterator[Delivery]) -> None:
         for delivery in waiting:
-            while not await self._attempt(http, delivery):  # noqa: ASYNC110  (nothing tells when it is time)
+            while not await self._attempt(http, delivery):
                 await asyncio.sleep(self._random.uniform(0.05, 0.3))
             if self._random.random() < self._repeats:
                 await self._attempt(http, delivery)

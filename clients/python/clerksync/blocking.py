@@ -25,7 +25,7 @@ from clerksync.identity import Identity
 from clerksync.options import ClientOptions, Options
 from clerksync.policy import BUDGET_S, GO_ON, Decision, OnRemoved, Policy
 from clerksync.resources import EnsuredOrganization, EnsuredUserProfile
-from clerksync.session import Session
+from clerksync.session import Session, refuse_after_fork
 from clerksync.stats import ClientStats
 
 _Result = TypeVar("_Result")
@@ -194,6 +194,7 @@ class _Background:
 
     def __init__(self, target: str, options: Options, stats: ClientStats) -> None:
         """Raises Unavailable in a process that was forked from one that has used a client."""
+        refuse_after_fork()
         self._target = target
         self._options = options
         self._stats = stats

@@ -59,7 +59,7 @@ class Session:
 
     def __init__(self, target: str, options: Options, stats: ClientStats) -> None:
         """Raises Unavailable in a process that was forked from one that has used a client."""
-        _refuse_after_fork()
+        refuse_after_fork()
         self.cache = Cache(size=options.cache_size, ttl_s=options.cache_ttl_s)
         self._options = options
         self._stats = stats
@@ -75,6 +75,8 @@ class Session:
         self, key: Key, issued_at: "datetime | float | None", timeout_s: float | None = None
     ) -> Answer:
         """Asks for what is not in the cache. Raises ClerksyncError."""
+        if key[0] and (kept := self._kept_meanwhile(key)) is not None:
+            return kept
         ids = {"clerk_user_id": key[0], "clerk_org_id": key[1]}
         return await self._measured(self._profiles, key, ids, issued_at, timeout_s)
 
@@ -82,8 +84,16 @@ class Session:
         self, clerk_org_id: str, issued_at: "datetime | float | None", timeout_s: float | None = None
     ) -> Answer:
         """Asks for what is not in the cache. Raises ClerksyncError."""
-        ids = {"clerk_org_id": clerk_org_id}
-        return await self._measured(self._organizations, ("", clerk_org_id), ids, issued_at, timeout_s)
+        key = ("", clerk_org_id)
+        if (kept := self._kept_meanwhile(key)) is not None:
+            return kept
+        return await self._measured(self._organizations, key, {"clerk_org_id": clerk_org_id}, issued_at, timeout_s)
+
+    def _kept_meanwhile(self, key: Key) -> Answer | None:
+        """The answer that has come since another thread looked for it."""
+        if (kept := self.cache.get(key)) is not None:
+            self._stats.hits += 1
+        return kept
 
     async def _measured(
         self,
@@ -210,8 +220,11 @@ class Session:
             self.cache.put(question.key, kept, asked_at=question.asked_at)
 
 
-def _refuse_after_fork() -> None:
-    """The threads of gRPC's asyncio machinery do not survive a fork, and without them a call would hang for ever."""
+def refuse_after_fork() -> None:
+    """The threads of gRPC's asyncio machinery do not survive a fork: without them a call would hang for ever.
+
+    Raises Unavailable in a process that was forked from one that has used a client.
+    """
     global _first_used_in  # noqa: PLW0603  (so is the machinery)
     if _first_used_in is None:
         _first_used_in = os.getpid()
