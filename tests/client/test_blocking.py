@@ -152,7 +152,6 @@ def test_a_fork_after_use_is_told_instead_of_hanging(fake: FakeSyncService) -> N
     ended = run_script(
         """
         import os, sys
-        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # With it gRPC itself crashes now and then in such a child.
         from clerksync.blocking import SyncClient
         client = SyncClient(sys.argv[1])
         client.ensure_user_profile("user_1", "org_1")

@@ -74,6 +74,43 @@ def test_several_loops_at_once(fake: FakeSyncService, caplog: pytest.LogCaptureF
     assert ([], []) == (problems, caplog.messages)
 
 
+async def test_who_cancels_all_tasks_does_not_end_the_client(fake: FakeSyncService) -> None:
+    """If a program cancels every task of its loop and goes on, so does the client."""
+    client = SyncClient(fake.target)
+    await client.ensure_user_profile("user_1", "org_1")
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+    assert not (await client.ensure_user_profile("user_1", "org_1")).created
+    await client.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_children_that_only_compute_end_well(fake: FakeSyncService) -> None:
+    """A process with an open client can be forked: children that leave the client alone end as they should."""
+    ended = run_script(
+        """
+        import asyncio, multiprocessing, sys, clerksync
+        async def run():
+            async with clerksync.SyncClient(sys.argv[1]) as client:
+                await client.ready()
+                context = multiprocessing.get_context("fork")
+                children = [context.Process(target=int) for _ in range(30)]
+                for child in children:
+                    child.start()
+                for child in children:
+                    child.join()
+                print({child.exitcode for child in children})
+        asyncio.run(run())
+        """,
+        fake.target,
+    )
+
+    assert "{0}\n" == ended.stdout
+
+
 def test_a_script_may_end_without_closing(fake: FakeSyncService) -> None:
     """A program that ends with an open client says nothing and ends well."""
     ended = run_script(
@@ -93,9 +130,7 @@ def test_a_fork_after_use_is_told_instead_of_hanging(fake: FakeSyncService) -> N
     """In a process forked from one that used a client, asking fails at once and says what to do."""
     ended = run_script(
         """
-        import os
-        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # With it gRPC itself crashes now and then in such a child.
-        import asyncio, sys, clerksync
+        import asyncio, os, sys, clerksync
         client = clerksync.SyncClient(sys.argv[1])
         async def ask():
             try:

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 import clerksync
-from clerksync import Identity, SyncClient
+from clerksync import Identity, SyncClient, blocking
+from clerksync.breaker import CircuitBreaker
 from clerksync.policy import GO_ON, Attempt, Guard, Policy
 from clerksync.stats import ClientStats
 from clerksync.testing import FakeSyncService
@@ -40,7 +42,7 @@ async def test_the_removed_are_denied_or_let_pass(
 ) -> None:
     """A definite answer denies the request, unless the service wants to decide for itself; it always sees why."""
     fake.delete_organization("org_1")
-    guard = Guard(client, on_removed=on_removed)  # type: ignore[arg-type]
+    guard = Guard(client, on_removed=on_removed, budget_s=5)  # type: ignore[arg-type]
     decision = await guard.check(MEMBER)
 
     assert (None, on_removed == "refuse") == (decision.profile, decision.denied)
@@ -68,7 +70,8 @@ async def test_trouble_never_holds_a_request_up(
     assert "went on without a profile" in lines[0]
     assert "user_" not in lines[0]
     assert 20 == sum(client.stats.unanswered.values())
-    assert 10 <= client.stats.unanswered["circuit_open"]
+    if trouble != "slow":  # Late answers are answers.
+        assert 1 <= client.stats.unanswered["circuit_open"]
 
 
 async def test_what_is_kept_needs_nobody(client: SyncClient, fake: FakeSyncService) -> None:
@@ -85,9 +88,8 @@ async def test_asking_resumes_by_itself(client: SyncClient, fake: FakeSyncServic
     with fake.broken():
         for number in range(10):
             await guard.check(Identity(f"user_{number}", "org_1"))
-    asked = len(fake.calls)
 
-    assert 5 == asked
+    assert 3 == len(fake.calls)
 
     async with asyncio.timeout(3):
         while (await guard.check(MEMBER)).profile is None:
@@ -107,8 +109,10 @@ async def test_a_request_that_goes_away_leaves_the_breaker_usable(client: SyncCl
         await until(lambda: len(fake.calls) > tried)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-
-    assert (await guard.check(MEMBER)).profile is not None
+    async with asyncio.timeout(2):
+        # The call that it has made goes on, and its answer closes the breaker.
+        while (await guard.check(MEMBER)).profile is None:
+            await asyncio.sleep(0.01)
 
 
 async def test_an_identity_that_is_ill_formed_goes_on_and_opens_nothing(
@@ -131,10 +135,27 @@ async def test_a_closed_client_lets_requests_go_on(fake: FakeSyncService) -> Non
     assert GO_ON == await Guard(client).check(MEMBER)
 
 
+def test_the_wrong_client_is_refused() -> None:
+    """A client for threads in an asyncio service, or the other way round, is refused when the guard is made."""
+    with pytest.raises(TypeError, match=r"expected a clerksync\.SyncClient"):
+        Guard(blocking.SyncClient("127.0.0.1:1"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"expected a clerksync\.blocking\.SyncClient"):
+        blocking.Guard(SyncClient("127.0.0.1:1"))  # type: ignore[arg-type]
+
+
+async def test_a_token_that_proves_nothing_denies_nobody(client: SyncClient, fake: FakeSyncService) -> None:
+    """A refusal that tells of no removal lets the request go on without a profile, and is counted."""
+    decision = await Guard(client, budget_s=5).check(Identity("user_1", "org_1", datetime(2020, 1, 1, tzinfo=UTC)))
+
+    assert (None, False) == (decision.profile, decision.denied)
+    assert isinstance(decision.refusal, clerksync.EvidenceTooOld)
+    assert {"refused": 1} == dict(client.stats.unanswered)
+
+
 def test_the_log_tells_how_many_went_on(caplog: pytest.LogCaptureFixture) -> None:
     """After ten seconds a second line counts the requests since the first."""
     clock = Clock()
-    policy = Policy(ClientStats(), budget_s=0.05, on_removed="refuse", now=clock)
+    policy = Policy(ClientStats(), CircuitBreaker(), budget_s=0.05, on_removed="refuse", now=clock)
     with caplog.at_level(logging.WARNING, "clerksync"):
         for _ in range(7):
             policy.unanswered(clerksync.Unavailable("no answer"))
@@ -146,7 +167,7 @@ def test_the_log_tells_how_many_went_on(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_a_defect_of_ours_goes_on_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     """An error that nobody foresaw lets the request go on; its text, which may hold anything, stays out of the log."""
-    policy = Policy(ClientStats(), budget_s=0.05, on_removed="refuse", now=Clock())
+    policy = Policy(ClientStats(), CircuitBreaker(), budget_s=0.05, on_removed="refuse", now=Clock())
     attempt = policy.attempt()
     assert isinstance(attempt, Attempt)
     with attempt:
@@ -159,7 +180,7 @@ def test_a_defect_of_ours_goes_on_without_its_text(caplog: pytest.LogCaptureFixt
 
 def test_an_answer_is_a_decision() -> None:
     """What was answered is what the request gets."""
-    policy = Policy(ClientStats(), budget_s=0.05, on_removed="refuse", now=Clock())
+    policy = Policy(ClientStats(), CircuitBreaker(), budget_s=0.05, on_removed="refuse", now=Clock())
     attempt = policy.attempt()
     assert isinstance(attempt, Attempt)
     with attempt:

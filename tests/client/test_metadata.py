@@ -8,7 +8,7 @@ import pytest
 
 from clerksync import SyncClient
 from clerksync.metadata import RequestIds, request_ids
-from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
+from clerksync.v1 import resources_pb2, sync_service_pb2, sync_service_pb2_grpc
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -23,7 +23,12 @@ class Recorder(sync_service_pb2_grpc.SyncServiceServicer):
         self, request: sync_service_pb2.EnsureUserProfileRequest, context: "grpc.aio.ServicerContext[object, object]"
     ) -> sync_service_pb2.EnsureUserProfileResponse:
         self.seen.append({key: str(value) for key, value in context.invocation_metadata() or ()})
-        return sync_service_pb2.EnsureUserProfileResponse(outcome=sync_service_pb2.ENSURE_OUTCOME_EXISTED)
+        profile = resources_pb2.UserProfile(
+            id="1", clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id
+        )
+        return sync_service_pb2.EnsureUserProfileResponse(
+            user_profile=profile, outcome=sync_service_pb2.ENSURE_OUTCOME_EXISTED
+        )
 
 
 @pytest.fixture

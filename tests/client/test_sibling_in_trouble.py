@@ -157,6 +157,33 @@ async def test_killed_and_restarted(replica: Replica, users: int) -> None:
             await in_step(client)
 
 
+async def test_one_of_two_frozen(database_url: str) -> None:
+    """While one of two replicas is frozen the other one answers for both: soon no request goes on without a profile."""
+    ports = free_ports()
+    replicas = [Replica(database_url, next(ports)) for _ in range(2)]
+    try:
+        for replica in replicas:
+            await replica.start()
+        async with SyncClient("ipv4:" + ",".join(replica.target for replica in replicas)) as client:
+            await in_step(client)
+            async with traffic(client, users=1_000_000) as seen:
+                await profiles_again(seen, 5)
+                replicas[0].send(signal.SIGSTOP)
+                before, requests = seen.with_profile, len(seen.statuses)
+                await asyncio.sleep(8)
+
+                assert seen.with_profile - before > 0.25 * (len(seen.statuses) - requests)
+
+                await asyncio.sleep(14)
+                unanswered = client.stats.unanswered.total()
+                await asyncio.sleep(2)
+
+                assert client.stats.unanswered.total() - unanswered <= 2
+    finally:
+        for replica in replicas:
+            await replica.stop()
+
+
 async def test_stopped_in_order(replica: Replica) -> None:
     """A SyncService that is told to stop and started again, as in a roll-out, costs no request anything."""
     async with SyncClient(replica.target) as client:

@@ -89,8 +89,11 @@ async def test_lifespan_passes_through(fake: FakeSyncService) -> None:
         ),
         ({"TARGET": "x", "BUDGET_S": 0}, "CLERKSYNC['BUDGET_S']: expected more than 0"),
         ({"TARGET": "x", "ON_REMOVED": "ignore"}, "CLERKSYNC['ON_REMOVED']: expected \"refuse\""),
-        ({"TARGET": "x", "CACHE_SIZE": -1}, "CLERKSYNC['CACHE_SIZE']: expected 0 or more"),
-        ({"TARGET": "x", "CACHE_TTL_S": "5"}, "CLERKSYNC['CACHE_TTL_S']: str is the wrong type"),
+        ({"TARGET": "x", "CACHE_SIZE": -1}, "CLERKSYNC['CACHE_SIZE']: expected a whole number, 0 or more"),
+        (
+            {"TARGET": "x", "CACHE_TTL_S": "5"},
+            "CLERKSYNC['CACHE_TTL_S']: expected more than 0 and at most 86400 seconds",
+        ),
         ({"TARGET": "x", "IDENTIFY": "no.such.module"}, "CLERKSYNC['IDENTIFY']: No module named"),
         ({"TARGET": "x", "IDENTIFY": 17}, "CLERKSYNC['IDENTIFY']: expected a function"),
         ({"TARGET": "x", "IDENTIFY": asyncio_apps.Starlette.start}, "CLERKSYNC['IDENTIFY']: expected a function"),

@@ -62,3 +62,14 @@ def test_the_client_needs_nothing_of_the_server(module: str) -> None:
         for name in loaded
         if name.startswith("clerksync_server") and not name.startswith("clerksync_server.rules.")
     }
+
+
+def test_the_command_says_what_is_missing() -> None:
+    """Where only the client is installed the command says so in words."""
+    code = "import sys; sys.modules['typer'] = None; from clerksync_server.__main__ import main; main()"
+
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+
+    assert (1, "") == (ended.returncode, ended.stdout)
+    assert "pip install 'clerksync[server]'" in ended.stderr
+    assert "Traceback" not in ended.stderr

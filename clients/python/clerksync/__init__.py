@@ -8,6 +8,12 @@ framework, `clerksync.testing` stands in for SyncService in tests, and `clerksyn
 `clerksync.v1` is the generated gRPC contract. None of it needs the server's dependencies.
 """
 
+import os as _os
+
+# gRPC's handlers of forks crash a child of a process with an open stream now and then, even one that only computes
+# something, as those of multiprocessing do. Whoever needs them for other channels sets the variable to 1.
+_os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from clerksync.client import SyncClient
 from clerksync.errors import (
     CallFailed,

@@ -12,15 +12,29 @@ from datetime import datetime
 from typing import Final
 
 from clerksync.cache import Answer, Key
-from clerksync.errors import ClerksyncError, ClientClosed, Unavailable
+from clerksync.errors import CallFailed, ClerksyncError, ClientClosed, Unavailable
 from clerksync.metadata import Metadata
 
 MAX_ITEMS: Final = 1000
 """What SyncService takes in one call."""
 MAX_WAITING: Final = 10_000
 """More misses than this do not wait: SyncService is too slow for them, and memory is not to grow."""
-_STUCK_AFTER_S: Final = 0.1
+_STUCK_AFTER_S: Final = 0.025
 _MOST_ON_THE_WAY: Final = 4
+
+
+class Call:
+    """What carries some questions, and whether its failure has been counted."""
+
+    __slots__ = ("has_failed",)
+
+    def __init__(self) -> None:
+        self.has_failed = False
+
+    def fails_first(self) -> bool:
+        """Whether this is the first that is heard of its failure."""
+        first, self.has_failed = not self.has_failed, True
+        return first
 
 
 class Question:
@@ -29,14 +43,15 @@ class Question:
     The outcome is a value even if it is an error, so that none is lost noisily when nobody waits any more.
     """
 
-    __slots__ = ("asked_at", "issued_at", "key", "metadata", "outcome", "sent")
+    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "outcome")
 
     def __init__(self, key: Key, issued_at: datetime | None, metadata: Metadata, asked_at: float) -> None:
         self.key = key
         self.issued_at = issued_at
         self.metadata = metadata
         self.asked_at = asked_at
-        self.sent = False
+        self.call: Call | None = None
+        """What it has left with."""
         self.outcome: asyncio.Future[Answer | ClerksyncError] = asyncio.get_running_loop().create_future()
 
     def answers(self, issued_at: datetime | None) -> bool:
@@ -51,7 +66,7 @@ class Question:
 
 
 Send = Callable[[Sequence[Question]], Awaitable[Sequence[Answer | ClerksyncError]]]
-"""Asks; returns an outcome for each question. Never raises but for CancelledError."""
+"""Asks; returns an outcome for each question."""
 
 
 class Batcher:
@@ -98,7 +113,7 @@ class Batcher:
     def _joins(question: Question, issued_at: datetime | None) -> bool:
         if question.answers(issued_at):
             return True
-        if question.sent or issued_at is None or question.issued_at is None:
+        if question.call is not None or issued_at is None or question.issued_at is None:
             return False
         question.issued_at = issued_at  # The later token proves more, and has not been too late.
         return True
@@ -112,12 +127,15 @@ class Batcher:
     async def _run(self) -> None:
         # What was asked before this task had its turn travels along.
         batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
+        call = Call()
         for question in batch:
-            question.sent = True
+            question.call = call
         outcomes: Sequence[Answer | ClerksyncError] = [ClientClosed("the client was closed")] * len(batch)
         try:
             if batch:
                 outcomes = await self._send(batch)
+        except Exception as error:  # noqa: BLE001  (whatever it is, those who wait must be told)
+            outcomes = [CallFailed(f"unforeseen: {type(error).__name__}", code="UNKNOWN")] * len(batch)
         finally:
             self._settle(batch, outcomes)
             self._on_the_way.discard(_this_task())

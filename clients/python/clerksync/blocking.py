@@ -8,7 +8,6 @@ thread that asks.
 """
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextlib
 import os
@@ -19,18 +18,17 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack, cast
 
+from clerksync.breaker import CircuitBreaker
 from clerksync.cache import Answer, Key
 from clerksync.errors import ClientClosed, DeadlineExceeded
 from clerksync.identity import Identity
-from clerksync.options import ClientOptions, Options
+from clerksync.options import MAX_TIMEOUT_S, ClientOptions, Options, is_number, options_of
 from clerksync.policy import BUDGET_S, GO_ON, Decision, OnRemoved, Policy
 from clerksync.resources import EnsuredOrganization, EnsuredUserProfile
 from clerksync.session import Session, refuse_after_fork
 from clerksync.stats import ClientStats
 
 _Result = TypeVar("_Result")
-_THREAD_LATE_S: Final = 0.5
-"""How much longer than a call may take its caller waits for the background thread to say so."""
 _CLOSE_WITHIN_S: Final = 2.0
 
 
@@ -43,15 +41,18 @@ class SyncClient:
 
     def __init__(self, target: str, **options: Unpack[ClientOptions]) -> None:
         """`target` is a gRPC target; with `dns:///` all replicas behind the name are used in turn."""
-        if not isinstance(target, str) or not target:
-            raise ValueError("target: expected a gRPC target, for example dns:///clerksync:50051")
         self.stats = ClientStats()
+        self.breaker = CircuitBreaker()
+        """Counts calls; `Guard` heeds it, `ensure_user_profile` itself does not."""
         self._target = target
-        self._options = Options(**options)
+        self._options = options_of(target, options)
         self._starting = threading.Lock()
         self._background: _Background | None = None
         self._closed = False
         _clients.add(self)
+        # Where nobody holds it any more.
+        self._holder: list[_Background] = []
+        weakref.finalize(self, _close, self._holder)
 
     def ensure_user_profile(
         self,
@@ -118,6 +119,7 @@ class SyncClient:
         with self._starting:
             self._closed = True
             background, self._background = self._background, None
+            self._holder.clear()
         if background is not None:
             background.close()
 
@@ -137,21 +139,25 @@ class SyncClient:
             if self._closed:
                 raise ClientClosed("the client is closed")
             if self._background is None:
-                self._background = _Background(self._target, self._options, self.stats)
+                self._background = _Background(self._target, self._options, self.stats, self.breaker)
+                self._holder[:] = [self._background]
             return self._background
 
     def _wait(self, background: "_Background", work: Coroutine[Any, Any, Answer], timeout_s: float | None) -> Answer:
-        timeout_s = self._options.timeout_s if timeout_s is None else timeout_s
-        future = background.submit(work)
+        if timeout_s is None or not is_number(timeout_s) or not timeout_s <= MAX_TIMEOUT_S:
+            timeout_s = self._options.timeout_s  # As long as it takes to say that it is ill-formed.
         try:
-            return future.result(timeout_s + _THREAD_LATE_S)
-        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError) as error:
+            future = background.submit(work)
+        except RuntimeError:  # Its loop has ended.
+            work.close()
+            raise ClientClosed("the client was closed") from None
+        try:
+            # The question ends by itself; that its thread may be late with it is not to keep this one.
+            return future.result(timeout_s)
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
             if self._closed:
                 raise ClientClosed("the client was closed") from None
-            if future.done():
-                raise
-            future.cancel()
-            raise DeadlineExceeded(f"no answer within {timeout_s:g} s: the background thread is late") from error
+            raise DeadlineExceeded(f"SyncService has not answered within {timeout_s:g} s") from None
 
     def forget_thread(self) -> None:
         """Called in a process that was just forked: the thread is not there."""
@@ -159,15 +165,18 @@ class SyncClient:
         if self._background is not None:
             _lost.append(self._background)
             self._background = None
+            self._holder.clear()
 
 
 class Guard:
-    """Asks on behalf of requests. Make one for the whole process: it holds the circuit breaker."""
+    """Asks on behalf of requests, for threads."""
 
     def __init__(self, client: SyncClient, *, budget_s: float = BUDGET_S, on_removed: OnRemoved = "refuse") -> None:
         """`budget_s` is the longest time that a request waits; `on_removed="continue"` denies nobody."""
+        if not isinstance(client, SyncClient):
+            raise TypeError("client: expected a clerksync.blocking.SyncClient")
         self._client = client
-        self._policy = Policy(client.stats, budget_s=budget_s, on_removed=on_removed)
+        self._policy = Policy(client.stats, client.breaker, budget_s=budget_s, on_removed=on_removed)
 
     def check(self, identity: Identity | None) -> Decision:
         """Never raises because of SyncService, and never takes longer than the budget."""
@@ -192,12 +201,13 @@ class Guard:
 class _Background:
     """An event loop in a thread, and the session that lives there."""
 
-    def __init__(self, target: str, options: Options, stats: ClientStats) -> None:
+    def __init__(self, target: str, options: Options, stats: ClientStats, breaker: CircuitBreaker) -> None:
         """Raises Unavailable in a process that was forked from one that has used a client."""
         refuse_after_fork()
         self._target = target
         self._options = options
         self._stats = stats
+        self._breaker = breaker
         self._stop = asyncio.Event()
         running: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, Session]] = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, args=(running,), name="clerksync", daemon=True)
@@ -220,7 +230,7 @@ class _Background:
     def _run(self, running: "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, Session]]") -> None:
         async def live() -> None:
             try:
-                session = Session(self._target, self._options, self._stats)
+                session = Session(self._target, self._options, self._stats, self._breaker)
             except BaseException as error:  # noqa: BLE001  (whoever waits for the thread is told)
                 running.set_exception(error)
                 return
@@ -236,9 +246,9 @@ _lost: list[_Background] = []
 """Of the process that this one was forked from. Kept, because collecting them would wait for threads that are gone."""
 
 
-def _close_all() -> None:
-    for client in tuple(_clients):
-        client.close()
+def _close(holder: list[_Background]) -> None:
+    for background in holder:
+        background.close()
 
 
 def _forget_all() -> None:
@@ -246,6 +256,5 @@ def _forget_all() -> None:
         client.forget_thread()
 
 
-atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):  # Not on Windows, which does not fork.
     os.register_at_fork(after_in_child=_forget_all)

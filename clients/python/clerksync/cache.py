@@ -36,8 +36,8 @@ class Cache:
         self._now = now
         self._kept: OrderedDict[Key, tuple[float, Answer]] = OrderedDict()
         self._heard_at = _NEVER
-        # When each was told to have gone away, the oldest first. They outlive the TTL, so that neither a kept answer
-        # nor one that is still on its way can be older than what is known of it.
+        # When each was told to have gone away, the oldest first; for as long as the TTL, because no answer that is
+        # older can be used, whether it is kept or on its way still.
         self._users: OrderedDict[str, float] = OrderedDict()
         self._organizations: OrderedDict[str, float] = OrderedDict()
         self._pairs: OrderedDict[Key, float] = OrderedDict()
@@ -48,7 +48,10 @@ class Cache:
 
     def get(self, key: Key) -> Answer | None:
         """The answer, if it is sure to hold still."""
-        kept = self._kept.get(key)
+        try:
+            kept = self._kept.get(key)
+        except TypeError:  # An id that is none; asking will say so.
+            return None
         if kept is None:
             return None
         asked_at, answer = kept
@@ -105,7 +108,7 @@ class Cache:
             else:
                 self._kept.pop(key, None)
                 _mark(self._pairs, key, now)
-        forgotten_before = now - 2 * self._ttl_s - 60
+        forgotten_before = now - self._ttl_s
         _forget(self._users, forgotten_before)
         _forget(self._organizations, forgotten_before)
         _forget(self._pairs, forgotten_before)

@@ -40,6 +40,8 @@ _OPTIONS: ChannelOptions = (
     # A replica that is frozen, or behind a cut network, is noticed within 15 s and passed over.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # Some versions wait for this instead, a minute by default.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # DNS is asked anew at most every 5 s, so that new replicas are found soon after a roll-out.
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),

@@ -5,8 +5,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self, Unpack, cast
 
+from clerksync.breaker import CircuitBreaker
 from clerksync.errors import ClientClosed
-from clerksync.options import ClientOptions, Options
+from clerksync.options import ClientOptions, options_of
 from clerksync.resources import EnsuredOrganization, EnsuredUserProfile
 from clerksync.session import Session
 from clerksync.stats import ClientStats
@@ -28,11 +29,11 @@ class SyncClient:
 
     def __init__(self, target: str, **options: Unpack[ClientOptions]) -> None:
         """`target` is a gRPC target; with `dns:///` all replicas behind the name are used in turn."""
-        if not isinstance(target, str) or not target:
-            raise ValueError("target: expected a gRPC target, for example dns:///clerksync:50051")
         self.stats = ClientStats()
+        self.breaker = CircuitBreaker()
+        """Counts calls; `clerksync.policy` heeds it, `ensure_user_profile` itself does not."""
         self._target = target
-        self._options = Options(**options)
+        self._options = options_of(target, options)
         self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
         self._current: tuple[asyncio.AbstractEventLoop | None, Session | None] = (None, None)
         self._closed = False
@@ -86,7 +87,9 @@ class SyncClient:
     def kept_user_profile(self, clerk_user_id: str, clerk_org_id: str) -> EnsuredUserProfile | None:
         """What `ensure_user_profile` would return without asking; None if it would have to ask."""
         session = self._sessions.get(asyncio.get_running_loop())
-        kept = None if session is None or not clerk_user_id else session.cache.get((clerk_user_id, clerk_org_id))
+        if session is None or not clerk_user_id or session.has_ended:
+            return None
+        kept = session.cache.get((clerk_user_id, clerk_org_id))
         if kept is None:
             return None
         self.stats.hits += 1
@@ -142,7 +145,7 @@ class SyncClient:
     def _session(self) -> Session:
         loop = asyncio.get_running_loop()
         current_loop, session = self._current
-        if current_loop is loop and session is not None:
+        if current_loop is loop and session is not None and not session.has_ended:
             return session
         if self._closed:
             raise ClientClosed("the client is closed")
@@ -150,7 +153,7 @@ class SyncClient:
         for ended in [other for other in tuple(self._sessions) if other.is_closed()]:
             self._sessions.pop(ended, None)
         session = self._sessions.get(loop)
-        if session is None:
-            session = self._sessions[loop] = Session(self._target, self._options, self.stats)
+        if session is None or session.has_ended:
+            session = self._sessions[loop] = Session(self._target, self._options, self.stats, self.breaker)
         self._current = (loop, session)
         return session

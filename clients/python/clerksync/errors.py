@@ -21,6 +21,7 @@ from typing import ClassVar
 
 import grpc
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -136,13 +137,11 @@ _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 def error_from_rpc(error: grpc.RpcError) -> ClerksyncError:
     """Turns what a gRPC call has raised into one of our own errors."""
+    bare = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
     try:
-        status = rpc_status.from_call(error)
-    except ValueError:  # The code in the trailers is not that of the call: some proxy's doing.
-        status = None
-    if status is None:
-        status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
-    return error_from_status(status)
+        return error_from_status(rpc_status.from_call(error) or bare)
+    except (ValueError, DecodeError):  # The details are garbage, or of another code: some proxy's doing.
+        return error_from_status(bare)
 
 
 def error_from_status(status: status_pb2.Status) -> ClerksyncError:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Final, TypedDict
 
 import grpc
 
 from clerksync.channel import ChannelOptions
+
+MAX_TIMEOUT_S: Final = 3600
 
 
 class ClientOptions(TypedDict, total=False):
@@ -38,9 +40,29 @@ class Options:
     channel_options: ChannelOptions = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout_s <= 3600:
-            raise ValueError("timeout_s: expected more than 0 and at most 3600 seconds")
-        if self.cache_size < 0:
-            raise ValueError("cache_size: expected 0 or more")
-        if not 0 < self.cache_ttl_s <= 86_400:
+        if not (is_number(self.timeout_s) and 0 < self.timeout_s <= MAX_TIMEOUT_S):
+            raise ValueError(f"timeout_s: expected more than 0 and at most {MAX_TIMEOUT_S} seconds")
+        if not isinstance(self.cache_size, int) or self.cache_size < 0:
+            raise ValueError("cache_size: expected a whole number, 0 or more")
+        if not (is_number(self.cache_ttl_s) and 0 < self.cache_ttl_s <= 86_400):
             raise ValueError("cache_ttl_s: expected more than 0 and at most 86400 seconds")
+        if not isinstance(self.credentials, grpc.ChannelCredentials | None):
+            problem = "credentials: expected grpc.ChannelCredentials, for example of grpc.ssl_channel_credentials"
+            raise ValueError(problem)  # noqa: TRY004  (one kind of error for all options)
+        if self.metadata is not None and not callable(self.metadata):
+            raise ValueError("metadata: expected a function that returns pairs of names and values")
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a plain number; callers do pass text from the environment."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def options_of(target: str, given: ClientOptions) -> Options:
+    """The options that a client was given. Raises ValueError, and names what is wrong."""
+    if not isinstance(target, str) or not target:
+        raise ValueError("target: expected a gRPC target, for example dns:///clerksync:50051")
+    if unknown := given.keys() - ClientOptions.__annotations__.keys():
+        known = ", ".join(ClientOptions.__annotations__)
+        raise ValueError(f"{min(unknown)}: there is no such option; there are {known}")
+    return Options(**given)

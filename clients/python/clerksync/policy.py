@@ -15,14 +15,24 @@ from typing import Final, Literal, Self, TypeAlias
 
 from clerksync.breaker import CircuitBreaker
 from clerksync.client import SyncClient
-from clerksync.errors import CircuitOpen, ClerksyncError, InvalidRequest, Refused
+from clerksync.errors import (
+    CircuitOpen,
+    ClerksyncError,
+    DeadlineExceeded,
+    MembershipRemoved,
+    OrganizationDeleted,
+    Refused,
+    UserDeleted,
+)
 from clerksync.identity import Identity
+from clerksync.options import is_number
 from clerksync.resources import EnsuredUserProfile, UserProfile
 from clerksync.stats import ClientStats
 
 OnRemoved: TypeAlias = Literal["refuse", "continue"]
 BUDGET_S: Final = 0.05
 _LOG_EVERY_S = 10.0
+_REMOVED: Final = (MembershipRemoved, UserDeleted, OrganizationDeleted)
 _log = logging.getLogger("clerksync")
 
 
@@ -49,17 +59,18 @@ GO_ON: Final = Decision()
 
 
 class Policy:
-    """Turns outcomes into decisions. Holds the breaker, the counters and the log line; asks nobody itself."""
+    """Turns outcomes into decisions, and tells counters and log; asks nobody itself."""
 
     def __init__(
         self,
         stats: ClientStats,
+        breaker: CircuitBreaker,
         *,
         budget_s: float,
         on_removed: OnRemoved,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not 0 < budget_s <= 60:
+        if not (is_number(budget_s) and 0 < budget_s <= 60):
             raise ValueError("budget_s: expected more than 0 and at most 60 seconds")
         if on_removed not in ("refuse", "continue"):
             raise ValueError('on_removed: expected "refuse" or "continue"')
@@ -67,7 +78,7 @@ class Policy:
         self._on_removed = on_removed
         self._stats = stats
         self._now = now
-        self._breaker = CircuitBreaker(now=now)
+        self._breaker = breaker
         self._logged_at = float("-inf")
         self._not_logged = 0
 
@@ -77,26 +88,20 @@ class Policy:
             return Attempt(self)
         return self.unanswered(CircuitOpen("asking has failed too often just now"))
 
-    def answered(self, ensured: EnsuredUserProfile) -> Decision:
-        self._breaker.succeeded()
-        return Decision(ensured.profile)
-
     def refused(self, error: Refused) -> Decision:
-        self._breaker.succeeded()
+        if not isinstance(error, _REMOVED):
+            # The token proves nothing, which is not to say that the user was removed.
+            self.unanswered(error)
+            return Decision(refusal=error)
         denied = self._on_removed == "refuse"
         self._stats.denied += denied
         return Decision(refusal=error, denied=denied)
 
     def failed(self, error: Exception) -> Decision:
-        if isinstance(error, InvalidRequest):
-            self._breaker.gave_up()  # It was not SyncService that failed.
-        else:
-            self._breaker.failed()
+        if not isinstance(error, DeadlineExceeded):
+            # There may have been no call. If there was one, it has told the breaker what became of it.
+            self._breaker.gave_up()
         return self.unanswered(error)
-
-    def gave_up(self) -> None:
-        """The request went away before there was an outcome."""
-        self._breaker.gave_up()
 
     def unanswered(self, error: Exception) -> Decision:
         """Counts a request that goes on without an answer, and tells the log, once in 10 s."""
@@ -127,23 +132,23 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if self.ensured is not None:
-            self.decision = self._policy.answered(self.ensured)
+            self.decision = Decision(self.ensured.profile)
         elif isinstance(error, Refused):
             self.decision = self._policy.refused(error)
         elif isinstance(error, Exception):
             self.decision = self._policy.failed(error)
-        else:
-            self._policy.gave_up()
         return isinstance(error, Exception)
 
 
 class Guard:
-    """Asks on behalf of requests, for asyncio. Make one for the whole application: it holds the circuit breaker."""
+    """Asks on behalf of requests, for asyncio."""
 
     def __init__(self, client: SyncClient, *, budget_s: float = BUDGET_S, on_removed: OnRemoved = "refuse") -> None:
         """`budget_s` is the longest time that a request waits; `on_removed="continue"` denies nobody."""
+        if not isinstance(client, SyncClient):
+            raise TypeError("client: expected a clerksync.SyncClient; the one without asyncio is for threads")
         self._client = client
-        self._policy = Policy(client.stats, budget_s=budget_s, on_removed=on_removed)
+        self._policy = Policy(client.stats, client.breaker, budget_s=budget_s, on_removed=on_removed)
 
     async def check(self, identity: Identity | None) -> Decision:
         """Never raises because of SyncService, and never takes longer than the budget."""

@@ -1,11 +1,13 @@
 """Listens to the stream of removals and keeps the cache true to it."""
 
 import asyncio
+import logging
 import random
 from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from clerksync.breaker import CircuitBreaker
 from clerksync.cache import SILENCE_S, Cache
 from clerksync.stats import ClientStats
 from clerksync.v1 import sync_service_pb2
@@ -13,6 +15,7 @@ from clerksync.v1 import sync_service_pb2
 if TYPE_CHECKING:
     from clerksync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
 
+_log = logging.getLogger("clerksync")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _PAUSE_IF_UNKNOWN_S = 60.0
@@ -22,10 +25,11 @@ _PAUSE_IF_UNKNOWN_S = 60.0
 class RemovalWatch:
     """Keeps a stream open to one of the replicas, and resumes at another when it ends or falls silent."""
 
-    def __init__(self, stub: "SyncServiceAsyncStub", cache: Cache, stats: ClientStats) -> None:
+    def __init__(self, stub: "SyncServiceAsyncStub", cache: Cache, stats: ClientStats, breaker: CircuitBreaker) -> None:
         self._stub = stub
         self._cache = cache
         self._stats = stats
+        self._breaker = breaker
         self._position = ""
         self._pause_s = _FIRST_PAUSE_S
         self.in_step = asyncio.Event()
@@ -43,11 +47,14 @@ class RemovalWatch:
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                     pause_s = _PAUSE_IF_UNKNOWN_S
+            except Exception as error:  # noqa: BLE001  (whatever it is, asking must go on)
+                _log.error("the stream of removals broke: %s", type(error).__name__)
             self._stats.breaks += 1
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (spreads clients, keeps no secret)
 
     async def _watch(self) -> None:
         call = self._stub.WatchRemovals(sync_service_pb2.WatchRemovalsRequest(position=self._position))
+        begun = False
         try:
             while True:
                 async with asyncio.timeout(SILENCE_S):
@@ -55,6 +62,9 @@ class RemovalWatch:
                 if not isinstance(response, sync_service_pb2.WatchRemovalsResponse):
                     return  # The end of the stream.
                 self._take(response)
+                if not begun:
+                    begun = True
+                    self._breaker.end_pause()
         finally:
             call.cancel()
 

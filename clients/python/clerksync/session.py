@@ -1,12 +1,13 @@
 """Everything of a client that belongs to one event loop: channel, batches, stream of removals, cache."""
 
 import asyncio
+import logging
 import os
 import re
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import Context
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import grpc
@@ -14,6 +15,7 @@ import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clerksync.batching import Batcher, Question
+from clerksync.breaker import CircuitBreaker
 from clerksync.cache import Answer, Cache, Key
 from clerksync.channel import connect
 from clerksync.errors import (
@@ -28,7 +30,7 @@ from clerksync.errors import (
     error_from_status,
 )
 from clerksync.metadata import Metadata, current_metadata, merged
-from clerksync.options import Options
+from clerksync.options import MAX_TIMEOUT_S, Options, is_number
 from clerksync.removals import RemovalWatch
 from clerksync.resources import (
     EnsuredOrganization,
@@ -42,6 +44,7 @@ from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
 if TYPE_CHECKING:
     from clerksync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
 
+_log = logging.getLogger("clerksync")
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 _TIME = "token_issued_at"
@@ -49,6 +52,7 @@ _EXPECTED_ID = "expected 1 to 255 printable ASCII characters without spaces"
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,255}")
 
 
+_FUTURE_LIMIT = timedelta(days=1)
 _LINGER_S = 0.05
 _first_used_in: int | None = None
 """The process that has used gRPC's asyncio machinery first."""
@@ -57,18 +61,19 @@ _first_used_in: int | None = None
 class Session:
     """Made, used and closed in one event loop; `cache.get` may be called from anywhere."""
 
-    def __init__(self, target: str, options: Options, stats: ClientStats) -> None:
+    def __init__(self, target: str, options: Options, stats: ClientStats, breaker: CircuitBreaker) -> None:
         """Raises Unavailable in a process that was forked from one that has used a client."""
         refuse_after_fork()
         self.cache = Cache(size=options.cache_size, ttl_s=options.cache_ttl_s)
         self._options = options
         self._stats = stats
+        self._breaker = breaker
         self._channel = connect(target, credentials=options.credentials, options=options.channel_options)
         # Generated code types the stub as if every channel were a blocking one.
         self._stub = cast("SyncServiceAsyncStub", sync_service_pb2_grpc.SyncServiceStub(self._channel))
         self._profiles = Batcher(self._ask_for_profiles)
         self._organizations = Batcher(self._ask_for_organizations)
-        self._watch = RemovalWatch(self._stub, self.cache, stats) if options.cache_size else None
+        self._watch = RemovalWatch(self._stub, self.cache, stats, breaker) if options.cache_size else None
         self._life = asyncio.get_running_loop().create_task(self._live(), name="clerksync session", context=Context())
 
     async def ask_for_profile(
@@ -107,7 +112,11 @@ class Session:
         started = time.perf_counter()
         try:
             moment = _checked(ids, issued_at)
-            return await self._ask(batcher, key, moment, self._options.timeout_s if timeout_s is None else timeout_s)
+            if timeout_s is None:
+                timeout_s = self._options.timeout_s
+            elif not is_number(timeout_s) or not timeout_s <= MAX_TIMEOUT_S:
+                raise InvalidRequest({"timeout_s": f"expected a number of seconds, at most {MAX_TIMEOUT_S}"})
+            return await self._ask(batcher, key, moment, timeout_s)
         except Refused as error:
             self._stats.refusals[error.label] += 1
             raise
@@ -119,9 +128,17 @@ class Session:
 
     async def ready(self) -> None:
         """Returns once there is a connection, and the stream of removals has spoken if there is one."""
-        await self._channel.channel_ready()
+        try:
+            await self._channel.channel_ready()
+        except grpc.aio.UsageError:
+            raise ClientClosed("the client was closed") from None
         if self._watch is not None:
             await self._watch.in_step.wait()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was closed, or cancelled with the other tasks of its loop."""
+        return self._life.done()
 
     async def close(self) -> None:
         """Whoever waits for an answer gets ClientClosed."""
@@ -143,19 +160,29 @@ class Session:
             await asyncio.sleep(_LINGER_S)
 
     async def _ask(self, batcher: Batcher, key: Key, moment: datetime | None, timeout_s: float) -> Answer:
-        metadata = merged(current_metadata(), self._options.metadata() if self._options.metadata is not None else ())
-        question, joined = batcher.ask(key, moment, metadata)
+        question, joined = batcher.ask(key, moment, self._metadata())
         self._stats.coalesced += joined
         try:
             async with asyncio.timeout(timeout_s):
                 # Whoever stops waiting leaves the question on its way: others may wait, and its effect is wanted.
                 outcome = await asyncio.shield(question.outcome)
         except TimeoutError:
+            if question.call is not None and question.call.fails_first():
+                self._breaker.failed()
             raise DeadlineExceeded(f"SyncService has not answered within {timeout_s:g} s") from None
         if isinstance(outcome, ClerksyncError):
             # Several may wait for the same outcome; each raises it from its own place.
             raise outcome.with_traceback(None)
         return outcome
+
+    def _metadata(self) -> Metadata:
+        if self._options.metadata is None:
+            return current_metadata()
+        try:
+            return merged(current_metadata(), self._options.metadata())
+        except Exception as error:  # noqa: BLE001  (it is the service's code, and only tells of traces)
+            _log.error("the option metadata failed: %s", type(error).__name__)
+            return current_metadata()
 
     async def _ask_for_profiles(self, questions: Sequence[Question]) -> Sequence[Answer | ClerksyncError]:
         requests = [
@@ -167,19 +194,26 @@ class Session:
             for question in questions
         ]
         outcomes: Sequence[EnsuredUserProfile | ClerksyncError]
-        metadata = questions[0].metadata
         if len(requests) == 1:
-            alone = await self._call(self._stub.EnsureUserProfile, requests[0], metadata)
+            alone = await self._call(self._stub.EnsureUserProfile, requests[0], questions[0])
             outcomes = [alone if isinstance(alone, ClerksyncError) else ensured_user_profile_from_pb(alone)]
         else:
             batch = sync_service_pb2.BatchEnsureUserProfilesRequest(requests=requests)
-            together = await self._call(self._stub.BatchEnsureUserProfiles, batch, metadata)
+            # It carries the ids of the first who asked: there is room for one request's.
+            together = await self._call(self._stub.BatchEnsureUserProfiles, batch, questions[0])
             if isinstance(together, ClerksyncError):
                 outcomes = [together] * len(questions)
             elif len(together.results) != len(questions):
                 outcomes = [CallFailed("a batch came back incomplete", code="INTERNAL")] * len(questions)
             else:
                 outcomes = [_outcome_from_pb(result) for result in together.results]
+        outcomes = [
+            outcome
+            if isinstance(outcome, ClerksyncError)
+            or (outcome.profile.clerk_user_id, outcome.profile.clerk_org_id) == question.key
+            else CallFailed("the answer is about somebody else", code="INTERNAL")
+            for question, outcome in zip(questions, outcomes, strict=True)
+        ]
         self._keep(questions, outcomes)
         return outcomes
 
@@ -188,7 +222,7 @@ class Session:
             request = sync_service_pb2.EnsureOrganizationRequest(
                 clerk_org_id=question.key[1], token_issued_at=_timestamp(question.issued_at)
             )
-            answer = await self._call(self._stub.EnsureOrganization, request, question.metadata)
+            answer = await self._call(self._stub.EnsureOrganization, request, question)
             return answer if isinstance(answer, ClerksyncError) else ensured_organization_from_pb(answer)
 
         outcomes = await asyncio.gather(*map(ask, questions))
@@ -196,18 +230,31 @@ class Session:
         return outcomes
 
     async def _call(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request, metadata: Metadata
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request, first: Question
     ) -> "_Response | ClerksyncError":
+        """Makes the call for the first of some questions and those that travel along, and tells the breaker."""
         self._stats.calls += 1
+        assert first.call is not None
+        error: ClerksyncError
         try:
             # As long as a call may take, whoever waits how long: a slow answer still fills the cache.
-            return await method(request, timeout=self._options.timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            return error_from_rpc(error)
+            response = await method(request, timeout=self._options.timeout_s, metadata=first.metadata)
+        except grpc.aio.AioRpcError as failure:
+            error = error_from_rpc(failure)
         except grpc.aio.UsageError:  # Its channel was closed.
             return ClientClosed("the client was closed")
-        except Exception as error:  # noqa: BLE001  (whatever it is, those who wait must be told)
-            return CallFailed(f"the call could not be made: {type(error).__name__}", code="UNKNOWN")
+        except Exception as failure:  # noqa: BLE001  (whatever it is, those who wait must be told)
+            error = CallFailed(f"the call could not be made: {type(failure).__name__}", code="UNKNOWN")
+        else:
+            if response is not None:
+                self._breaker.succeeded()
+                return response
+            error = CallFailed("the answer could not be read", code="INTERNAL")
+        if isinstance(error, Refused | InvalidRequest):
+            self._breaker.succeeded()  # An answer, if not a welcome one.
+        elif first.call.fails_first():
+            self._breaker.failed()
+        return error
 
     def _keep(self, questions: Sequence[Question], outcomes: Sequence[Answer | ClerksyncError]) -> None:
         for question, outcome in zip(questions, outcomes, strict=True):
@@ -236,9 +283,12 @@ def refuse_after_fork() -> None:
 
 
 def _outcome_from_pb(result: sync_service_pb2.EnsureUserProfileResult) -> EnsuredUserProfile | ClerksyncError:
-    if result.WhichOneof("result") == "response":
+    if result.WhichOneof("result") != "response":
+        return error_from_status(result.error)
+    try:
         return ensured_user_profile_from_pb(result.response)
-    return error_from_status(result.error)
+    except ValueError:  # A time that is none.
+        return CallFailed("the answer could not be read", code="INTERNAL")
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:
@@ -259,10 +309,15 @@ def _checked(ids: Mapping[str, str], issued_at: "datetime | float | None") -> da
     moment = None
     try:
         moment = issued_at if isinstance(issued_at, datetime | None) else datetime.fromtimestamp(issued_at, UTC)
-        if moment is not None and moment.tzinfo is None:
-            raise ValueError
+        if moment is not None:
+            if moment.utcoffset() is None:
+                raise ValueError
+            moment = moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError, OSError):
+        moment = None
         violations[_TIME] = "is no time; expected an aware datetime, or the token's iat in seconds"
+    if moment is not None and moment > datetime.now(UTC) + _FUTURE_LIMIT:
+        violations[_TIME] = "lies more than a day in the future; expected the token's iat, which counts seconds"
     if violations:
         raise InvalidRequest(violations)
     return moment

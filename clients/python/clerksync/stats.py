@@ -1,10 +1,12 @@
 """What a client counts. Plain numbers, which exporters read when they are asked: counting costs next to nothing."""
 
+import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+_log = logging.getLogger("clerksync")
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the latency histogram; what took longer counts in none of them."""
 
@@ -26,7 +28,10 @@ class Latency:
         self.count += 1
         self.sum_s += seconds
         for listener in self.listeners:
-            listener(seconds)
+            try:
+                listener(seconds)
+            except Exception as error:  # noqa: BLE001  (an exporter's trouble is not that of an answer)
+                _log.error("a listener of latencies failed: %s", type(error).__name__)
 
 
 @dataclass(slots=True)
@@ -52,8 +57,8 @@ class ClientStats:
     removals: int = 0
     """Removals heard of."""
     resets: int = 0
-    """Times that the whole cache was dropped, because removals may have been missed."""
+    """Times that SyncService had the whole cache dropped, because removals may have been missed."""
     breaks: int = 0
-    """Times that the stream of removals ended or was silent for too long."""
+    """Times that the stream of removals ended, was silent for too long, or could not be opened."""
     latency: Latency = field(default_factory=Latency)
     """Of misses, in seconds, whatever their outcome."""

@@ -57,6 +57,9 @@ interface Guard {
 
 const guards = new WeakMap<SyncClient, Guard>();
 
+/** What denies a request. A token that is too old proves nothing, which is not to say that the user was removed. */
+const removals: ReadonlySet<string> = new Set(["MEMBERSHIP_REMOVED", "USER_DELETED", "ORGANIZATION_DELETED"]);
+
 /**
  * Ensures the profile of who makes a request, within the budget. Never rejects.
  *
@@ -76,8 +79,8 @@ export async function ensureForRequest(
   if (!kept && !guard.breaker.allows()) {
     return goesOn(guard, new CircuitOpen("not asked: it has failed too often just now"), options);
   }
+  const call = client.ensureUserProfile(identity, options.metadata ? { metadata: options.metadata } : {});
   try {
-    const call = client.ensureUserProfile(identity, options.metadata ? { metadata: options.metadata } : {});
     const { profile, created } = await within(options.budgetMs ?? 50, call);
     if (!kept) {
       guard.breaker.succeeded(); // A hit says nothing about SyncService.
@@ -89,8 +92,13 @@ export async function ensureForRequest(
       guard.breaker.succeeded(); // An answer, if not a welcome one.
     } else {
       guard.breaker.failed();
+      // An answer that comes late shows that SyncService answers.
+      call.then(
+        () => guard.breaker.succeeded(),
+        () => {},
+      );
     }
-    if (error.kind === "refused" && options.onRemoved !== "continue") {
+    if (error.kind === "refused" && removals.has((error as Refused).reason) && options.onRemoved !== "continue") {
       guard.refused += 1;
       return { kind: "refused", error: error as Refused };
     }

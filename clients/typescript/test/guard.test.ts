@@ -128,3 +128,27 @@ test("each pause of the breaker is twice the one before, at most 30 s", () => {
   breaker.succeeded();
   assert.equal("closed", breaker.state);
 });
+
+test("answers that come late close the breaker again", async (context) => {
+  const { server, client } = await clientInSync(context);
+  server.delayMs = 150;
+  const users = ["ada", "bob", "eve", "kim", "lea", "max", "ned", "una"];
+
+  const outcomes = await Promise.all(users.map((user) => ensureForRequest(client, who(user), linesTo([]))));
+
+  assert.deepEqual(
+    users.map(() => "unknown"),
+    outcomes.map((outcome) => outcome.kind),
+  );
+  assert.equal("open", requestStats(client).breaker);
+  await until(() => requestStats(client).breaker === "closed", 900);
+});
+
+test("a token that is too old denies nobody", async (context) => {
+  const { server, client } = await serverAndClient(context);
+  server.refusals.set("ada", { code: status.FAILED_PRECONDITION, reason: "EVIDENCE_TOO_OLD" });
+
+  const outcome = await ensureForRequest(client, who("ada"), { budgetMs: 1_000 });
+
+  assert.equal("unknown", outcome.kind);
+});

@@ -28,7 +28,7 @@ class Listener:
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self.connection = connection
         self._woken = asyncio.Event()
-        self._probe = ""
+        self._probe: str | None = None
         self._heard = asyncio.Event()
 
     async def start(self) -> None:

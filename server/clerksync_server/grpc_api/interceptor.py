@@ -148,6 +148,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 @dataclass(slots=True)
 class _Told:
     code: str = "CANCELLED"
+    shutting_down: bool = False
 
 
 @contextlib.asynccontextmanager
@@ -166,6 +167,7 @@ async def _told(name: str, context: "grpc.aio.ServicerContext[Any, Any]", *, tim
     except Exception as error:  # noqa: BLE001  (whatever it is, the caller gets a status)
         status = status_of(error)
         told.code = code_name(status)
+        told.shutting_down = isinstance(error, ShuttingDown)
         _explain(error)
         answer = rpc_status.to_status(status)
         await context.abort(answer.code, answer.details, (*answer.trailing_metadata, (_REQUEST_ID, request_id)))
@@ -173,7 +175,9 @@ async def _told(name: str, context: "grpc.aio.ServicerContext[Any, Any]", *, tim
         duration_s = time.perf_counter() - started
         if timed:
             metrics.CALLS.labels(method=name, code=told.code).observe(duration_s)
-        level = _log.info if told.code not in ("INTERNAL", "UNAVAILABLE") else _log.warning
+        # Whoever stops says so once, and not for each stream that it ends.
+        alarming = told.code in ("INTERNAL", "UNAVAILABLE") and not told.shutting_down
+        level = _log.warning if alarming else _log.info
         level("call", method=name, code=told.code, duration_ms=round(duration_s * 1000, 2))
 
 

@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 import clerksync
 from clerksync import blocking, policy
+from clerksync.breaker import CircuitBreaker
 from clerksync.identity import Identity
 from clerksync.options import ClientOptions, Options
 from clerksync.stats import ClientStats
@@ -53,7 +54,9 @@ def configured() -> Configured:
     if not isinstance(target, str) or not target:
         raise ImproperlyConfigured(f"CLERKSYNC['TARGET']: {_EXPECTED_TARGET}")
     options = {name: _checked(key, given[key], name, Options) for key, name in _OPTIONS.items() if key in given}
-    make_policy = functools.partial(policy.Policy, ClientStats(), budget_s=policy.BUDGET_S, on_removed="refuse")
+    make_policy = functools.partial(
+        policy.Policy, ClientStats(), CircuitBreaker(), budget_s=policy.BUDGET_S, on_removed="refuse"
+    )
     rules = {name: _checked(key, given[key], name, make_policy) for key, name in _RULES.items() if key in given}
     client = blocking.SyncClient(target, **options)
     async_client = clerksync.SyncClient(target, **options)

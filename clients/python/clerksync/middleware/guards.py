@@ -1,4 +1,4 @@
-"""One guard for a client, however many pieces of middleware use it: they share its circuit breaker."""
+"""One guard for a client, however many pieces of middleware use it: they share its one log line."""
 
 from weakref import WeakValueDictionary
 

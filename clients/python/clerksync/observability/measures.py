@@ -49,7 +49,8 @@ class Level:
     value: Callable[[Observed], float]
 
 
-_UNANSWERED = (*(kind for kind in KINDS if kind != "refused"), "defect")
+_FAILURES = tuple(kind for kind in KINDS if kind != "refused")
+_UNANSWERED = (*KINDS, "defect")
 
 COUNTS: Final = (
     Count("hits", "Questions answered from the cache.", lambda stats: stats.hits),
@@ -64,7 +65,7 @@ COUNTS: Final = (
     Count("stream_breaks", "Times that the stream of removals ended or fell silent.", lambda stats: stats.breaks),
 )
 COUNTS_BY: Final = (
-    CountBy("failures", "Misses that got no answer.", "kind", _UNANSWERED[:-1], lambda stats: stats.failures),
+    CountBy("failures", "Misses that got no answer.", "kind", _FAILURES, lambda stats: stats.failures),
     CountBy("refusals", "Misses that were refused.", "reason", REFUSAL_REASONS, lambda stats: stats.refusals),
     CountBy(
         "unanswered",
