@@ -44,7 +44,7 @@ def test_every_metric_is_listed_as_it_is() -> None:
 
 def test_every_log_line_is_listed() -> None:
     """The table of log lines names each event that the program logs outside `clerksync dev`, and no other."""
-    call = re.compile(r'(?:_log\.(?:info|warning|error)|\blog|\blevel)\(\s*"([^"]+)"')
+    call = re.compile(r'(?:_log\.(?:info|warning|error|log)|\blog|\blevel)\((?:\s*\w+,)?\s*"([^"]+)"')
     logged = {
         event
         for path in SERVER.rglob("*.py")

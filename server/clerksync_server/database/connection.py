@@ -14,6 +14,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from clerksync_server.database.dedicated import DedicatedConnection
 from clerksync_server.database.errors import RETRYABLE, describe, translated_errors
 from clerksync_server.errors import DatabaseUnavailable
 
@@ -35,7 +36,7 @@ COMMAND_TIMEOUT_S = 8.0
 class Database:
     """Connections to one Postgres, or to a transaction pooler in front of it.
 
-    Nothing here relies on what a session remembers, and no statement is prepared under a name. Raises
+    Nothing in the pool relies on what a session remembers, and no statement is prepared under a name there. Raises
     DatabaseUnavailable or DatabaseRefused for what Postgres and the driver raise.
     """
 
@@ -43,6 +44,15 @@ class Database:
         self._dsn = dsn
         self._pool_size = pool_size
         self._pool: Pool | None = None
+        self._dedicated: list[DedicatedConnection] = []
+
+    def dedicated(self, purpose: str) -> DedicatedConnection:
+        """A connection of its own beside the pool, closed with it."""
+        connection = DedicatedConnection(
+            self._dsn, purpose=purpose, connect_timeout_s=CONNECT_TIMEOUT_S, command_timeout_s=COMMAND_TIMEOUT_S
+        )
+        self._dedicated.append(connection)
+        return connection
 
     async def open(self) -> None:
         """Prepares the pool. Does not connect: Postgres may come later."""
@@ -58,6 +68,8 @@ class Database:
 
     async def close(self) -> None:
         """Waits a moment for the connections in use, then cuts them."""
+        for dedicated in self._dedicated:
+            dedicated.close()
         if self._pool is None:
             return
         pool, self._pool = self._pool, None

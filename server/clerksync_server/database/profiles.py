@@ -1,9 +1,9 @@
 """Reads profiles and organizations, and makes what Ensure finds missing."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from clerksync_server.database.facts import (
     organization_lock,
@@ -62,18 +62,24 @@ class Obstacles:
     """What the call's evidence came to."""
 
 
+class Reader(Protocol):
+    """Runs a query that reads: a connection of the pool, or one of its own."""
+
+    async def fetch(self, query: str, *arguments: object) -> "Sequence[asyncpg.Record]": ...
+
+
 async def read_user_profile(connection: "Connection", clerk_user_id: str, clerk_org_id: str) -> UserProfileRow | None:
     row = await connection.fetchrow(_SQL["read_user_profile"], clerk_user_id, clerk_org_id)
     return None if row is None else _user_profile(row)
 
 
-async def read_user_profiles(connection: "Connection", pairs: Collection[Pair]) -> dict[Pair, UserProfileRow]:
+async def read_user_profiles(reader: "Reader | Connection", pairs: Collection[Pair]) -> dict[Pair, UserProfileRow]:
     """The profiles that are there, in one round trip."""
     if len(pairs) == 1:
         ((clerk_user_id, clerk_org_id),) = pairs
-        profile = await read_user_profile(connection, clerk_user_id, clerk_org_id)
-        return {} if profile is None else {(clerk_user_id, clerk_org_id): profile}
-    rows = await connection.fetch(_SQL["read_user_profiles"], *_columns(pairs))
+        rows = await reader.fetch(_SQL["read_user_profile"], clerk_user_id, clerk_org_id)
+    else:
+        rows = await reader.fetch(_SQL["read_user_profiles"], *_columns(pairs))
     return {(row["clerk_user_id"], row["clerk_org_id"]): _user_profile(row) for row in rows}
 
 

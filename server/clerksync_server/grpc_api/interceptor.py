@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import logging
 import re
 import time
 import uuid
@@ -13,7 +15,7 @@ import grpc
 import grpc.aio
 import structlog
 from grpc_status import rpc_status
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
 from clerksync_server.errors import (
     ClerksyncError,
@@ -26,8 +28,15 @@ from clerksync_server.ops import metrics
 from clerksync_server.ops.logs import frames_of
 
 _log = structlog.get_logger(__name__)
+_stdlib_log = logging.getLogger(__name__)
 _OUR_METHODS = "/clerksync."
 _STREAMS_END_S = 1.0
+_SLOW_S = 1.0
+NOTHING_NEW = "existed"
+"""The outcome of an Ensure call that found what it asked for: made on every request of every service, and told to the
+log at the level debug only, unless it was slow."""
+_PROCESS, _numbers = uuid.uuid4().hex[:16], itertools.count(1)
+"""Request ids for callers that send none."""
 _REQUEST_ID = "x-request-id"
 _GOOD_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _GOOD_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -68,6 +77,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._calls = _InProgress()
         self._streams = _InProgress()
         self._endless: set[asyncio.Timeout] = set()
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def drain(self, within_s: float) -> None:
         """Refuses new calls, ends streams, and waits until calls in progress are answered, or the time is over."""
@@ -83,22 +93,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any]":
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
+        if (wrapped := self._wrapped.get(method)) is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
         if handler is None or not method.startswith(_OUR_METHODS):
             return cast("grpc.RpcMethodHandler[Any, Any]", handler)  # None: the method is not known
         name = method.rpartition("/")[2]
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
+            wrapped = grpc.unary_stream_rpc_method_handler(
                 self._around_stream(name, handler.unary_stream),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
-        return grpc.unary_unary_rpc_method_handler(
-            self._around(name, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        else:
+            wrapped = grpc.unary_unary_rpc_method_handler(
+                self._around(name, handler.unary_unary),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        self._wrapped[method] = wrapped
+        return wrapped
 
     def _around(self, name: str, call: Any) -> Any:
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
@@ -177,14 +192,17 @@ async def _told(name: str, context: "grpc.aio.ServicerContext[Any, Any]", *, tim
             metrics.CALLS.labels(method=name, code=told.code).observe(duration_s)
         # Whoever stops says so once, and not for each stream that it ends.
         alarming = told.code in ("INTERNAL", "UNAVAILABLE") and not told.shutting_down
-        level = _log.warning if alarming else _log.info
-        level("call", method=name, code=told.code, duration_ms=round(duration_s * 1000, 2))
+        severity = logging.WARNING if alarming else logging.INFO
+        if duration_s < _SLOW_S and told.code == "OK" and get_contextvars().get("outcome") == NOTHING_NEW:
+            severity = logging.DEBUG
+        if severity > logging.DEBUG or _stdlib_log.isEnabledFor(severity):
+            _log.log(severity, "call", method=name, code=told.code, duration_ms=round(duration_s * 1000, 2))
 
 
 def _request_id(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
     """The caller's, if it is fit for a log line, or a new one."""
     given = _metadata(context, _REQUEST_ID, _GOOD_REQUEST_ID)
-    return uuid.uuid4().hex if given is None else given[0]
+    return f"{_PROCESS}{next(_numbers):08x}" if given is None else given[0]
 
 
 def _trace_id(context: "grpc.aio.ServicerContext[Any, Any]") -> str | None:

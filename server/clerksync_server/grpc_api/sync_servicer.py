@@ -11,6 +11,7 @@ from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
 from clerksync_server.errors import ClerksyncError, DatabaseRefused, InvalidFields
 from clerksync_server.grpc_api.explanation import explanation_to_pb
 from clerksync_server.grpc_api.fields import Fields, check_ids
+from clerksync_server.grpc_api.interceptor import NOTHING_NEW
 from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES, organization_to_pb, user_profile_to_pb
 from clerksync_server.grpc_api.status import status_of
 from clerksync_server.ops import metrics
@@ -145,7 +146,9 @@ def _tell_batch(results: Sequence[EnsuredProfile | ClerksyncError]) -> None:
     ensured = [result.created for result in results if isinstance(result, EnsuredProfile)]
     created = sum(ensured)
     bind_contextvars(items=len(results), created=created, failed=len(results) - len(ensured))
-    for outcome, number in (("created", created), ("existed", len(ensured) - created)):
+    if len(ensured) == len(results) and not created:
+        bind_contextvars(outcome=NOTHING_NEW)
+    for outcome, number in (("created", created), (NOTHING_NEW, len(ensured) - created)):
         metrics.ENSURED.labels(kind="user_profile", outcome=outcome).inc(number)
     if refused := next((result for result in results if isinstance(result, DatabaseRefused)), None):
         bind_contextvars(database_error=refused.detail)
@@ -174,7 +177,7 @@ def _parts(update: Update) -> Iterator[sync_service_pb2.WatchRemovalsResponse]:
 
 
 def _ensure_outcome(kind: str, created: bool) -> sync_service_pb2.EnsureOutcome:
-    outcome = "created" if created else "existed"
+    outcome = "created" if created else NOTHING_NEW
     bind_contextvars(outcome=outcome)
     metrics.ENSURED.labels(kind=kind, outcome=outcome).inc()
     return _ENSURE_OUTCOMES[created]
