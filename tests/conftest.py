@@ -96,7 +96,13 @@ async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asy
 
 
 @pytest.fixture
-async def start_stack(database_url: str) -> AsyncIterator[Callable[..., Any]]:
+def transport() -> str:
+    """What carries the calls of SyncService; tests/grpc_api runs with every one."""
+    return "grpcio"
+
+
+@pytest.fixture
+async def start_stack(database_url: str, transport: str) -> AsyncIterator[Callable[..., Any]]:
     """Starts SyncService and the front on free ports, with settings given by the name of their variable."""
     async with AsyncExitStack() as stop:
 
@@ -108,6 +114,7 @@ async def start_stack(database_url: str) -> AsyncIterator[Callable[..., Any]]:
                 "CLERKSYNC_HTTP_LISTEN": "127.0.0.1:0",
                 "CLERKSYNC_OPS_LISTEN": "127.0.0.1:0",
                 "CLERKSYNC_SHUTDOWN_GRACE": "2",
+                "CLERKSYNC_GRPC_TRANSPORT": transport,
             }
             settings = load_settings(**(defaults | variables))
             application = Application(settings, service=True, front=True)

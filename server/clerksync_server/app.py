@@ -57,6 +57,7 @@ class SyncServiceProcess:
         self._server = GrpcServer(
             SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy), self._removals),
             DeliveryServicer(deliveries),
+            settings.grpc_transport,
         )
         self._monitor = DatabaseMonitor(self._database, lifecycle, self.tell_health)
         self._retention = retention_of(settings, self._database)

@@ -1,7 +1,8 @@
 """The kinds of values that settings have, and how they are read. No error repeats a value: it may be a secret."""
 
 import re
-from typing import Annotated, Any, NamedTuple
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
@@ -84,7 +85,14 @@ def _target(value: str) -> str:
     return value
 
 
+def _transport(value: str) -> str:
+    if value == "native" and find_spec("pygrpc_native") is None:
+        raise ValueError("native needs pygrpc-native, which is not installed: pip install 'clerksync[server,native]'")
+    return value
+
+
 ListenAddress = Annotated[Address, NoDecode, BeforeValidator(_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 WebhookSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(_secrets)]
 GrpcTarget = Annotated[str, AfterValidator(_target)]
+Transport = Annotated[Literal["grpcio", "native"], AfterValidator(_transport)]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clerksync_server.setting_types import Address, DatabaseUrl, GrpcTarget, ListenAddress, WebhookSecrets
+from clerksync_server.setting_types import Address, DatabaseUrl, GrpcTarget, ListenAddress, Transport, WebhookSecrets
 
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)$")
 _SECRET_NAMES = ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET")
@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         default=Address("127.0.0.1", 50051),
         validation_alias="CLERKSYNC_GRPC_LISTEN",
         description="Where SyncService listens, as `host:port`.",
+    )
+    grpc_transport: Transport = Field(
+        default="grpcio",
+        validation_alias="CLERKSYNC_GRPC_TRANSPORT",
+        description="What carries the calls of SyncService: `grpcio`, or `native`, which is faster, needs the extra of "
+        "that name, and has no TLS of its own: for meshes, sidecars and loopback.",
     )
     http_listen: ListenAddress = Field(
         default=Address("127.0.0.1", 8080),

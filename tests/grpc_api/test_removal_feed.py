@@ -6,12 +6,19 @@ import signal
 from typing import Any
 
 import bodies
+import pytest
 from running import until
 from stack import Stack, now_ms
 from watching import FEED, Connection, Watch, join, leave, stack_ready
 
 from clerksync_server.database.migrate import migrate
 from clerksync_server.ops import metrics
+
+
+@pytest.fixture
+def transport() -> str:
+    """One is enough: these are about the connection to Postgres, and waiting for it takes long."""
+    return "grpcio"
 
 
 async def test_who_removes_nobody_pays_nothing(stack: Stack, connection: Connection) -> None:

@@ -13,6 +13,7 @@ import bodies
 import pytest
 from running import run
 from stack import WEBHOOK_SECRET, Stack, now_ms
+from transports import TRANSPORTS
 
 BIN = Path(sys.executable).parent
 ENSURE = "clerksync.v1.SyncService/EnsureUserProfile"
@@ -34,6 +35,7 @@ async def in_thread(function: Any) -> Any:
     return await asyncio.to_thread(function)
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_grpcurl(stack: Stack) -> None:
     """Grpcurl lists and describes the services, makes a profile, and shows a refusal with its reason."""
     grpcurl = tool("grpcurl")
@@ -68,6 +70,7 @@ async def test_grpcurl(stack: Stack) -> None:
     assert json.loads(healthy.stdout)["status"] == "SERVING"
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_grpcurl_batches_and_streams(stack: Stack) -> None:
     """Grpcurl shows each outcome of a batch with the details of its error, and a stream of removals."""
     plain = (tool("grpcurl"), "-plaintext")
@@ -86,6 +89,7 @@ async def test_grpcurl_batches_and_streams(stack: Stack) -> None:
     assert '"reset": true' in watch.stdout
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_buf_curl(stack: Stack) -> None:
     """Buf curl makes a profile and is told the error of an ill-formed request."""
     buf = (tool("buf"), "curl", "--protocol", "grpc", "--http2-prior-knowledge")

@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from running import LOOPBACK, Running, run, until
 from stack import WEBHOOK_SECRET, error_info, new_svix_id, now_ms
+from transports import TRANSPORTS
 
 from clerksync.v1 import sync_service_pb2
 from clerksync_server.app import Application
@@ -65,9 +66,10 @@ async def test_a_delivery_through_two_processes(database_url: str, connection: A
         assert tuple(delivery[key] for key in ("svix_id", "status", "result")) == ("msg_1", 200, "applied")
 
 
-async def test_sigterm_finishes_what_is_in_progress(database_url: str, connection: Any) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_sigterm_finishes_what_is_in_progress(database_url: str, connection: Any, transport: str) -> None:
     """After SIGTERM nothing new is taken, what has begun is committed and answered, and the exit code is 0."""
-    async with both(database_url) as (service, front, addresses):
+    async with both(database_url, CLERKSYNC_GRPC_TRANSPORT=transport) as (service, front, addresses):
         await post(addresses, bodies.organization("created", "org_1", at=1))
         holding = connection.transaction()
         await holding.start()
@@ -191,9 +193,11 @@ async def test_draining_is_told_with_its_reason(database_url: str) -> None:
     assert error_info(caught.value).reason == "SHUTTING_DOWN"
 
 
-async def test_clients_that_only_wait_do_not_hold_up_the_stop(database_url: str) -> None:
-    """Health watches, silent connections and uploads that never end leave the grace to work in progress."""
-    async with both(database_url, CLERKSYNC_SHUTDOWN_GRACE="2") as (service, front, addresses):
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_clients_that_only_wait_do_not_hold_up_the_stop(database_url: str, transport: str) -> None:
+    """Health and removal watches, silent connections and endless uploads leave the grace to work in progress."""
+    more = {"CLERKSYNC_SHUTDOWN_GRACE": "2", "CLERKSYNC_GRPC_TRANSPORT": transport}
+    async with both(database_url, **more) as (service, front, addresses):
         host, port = addresses["http"].split(":")
         upload = b"POST /webhooks/clerk HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
         _, uploading = await asyncio.open_connection(host, int(port))
@@ -202,6 +206,9 @@ async def test_clients_that_only_wait_do_not_hold_up_the_stop(database_url: str)
         async with grpc.aio.insecure_channel(addresses["grpc"]) as channel:
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            request = sync_service_pb2.WatchRemovalsRequest()
+            removals: list[Any] = [sync_service(channel).WatchRemovals(request) for _ in range(50)]
+            assert all([(await stream.read()).reset for stream in removals])
 
             assert await service.stop() < 2
             assert await front.stop() < 3.5

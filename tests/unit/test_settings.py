@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from clerksync_server import setting_types
 from clerksync_server.setting_types import Address
 from clerksync_server.settings import ENVIRONMENT_NAMES, Settings, load_settings
 
@@ -26,6 +27,7 @@ def test_the_defaults() -> None:
         "CLERK_WEBHOOK_SECRET": (),
         "CLERK_INSTANCE_ID": None,
         "CLERKSYNC_GRPC_LISTEN": ("127.0.0.1", 50051),
+        "CLERKSYNC_GRPC_TRANSPORT": "grpcio",
         "CLERKSYNC_HTTP_LISTEN": ("127.0.0.1", 8080),
         "CLERKSYNC_OPS_LISTEN": ("127.0.0.1", 9090),
         "CLERKSYNC_SERVICE_TARGET": "127.0.0.1:50051",
@@ -242,3 +244,16 @@ def test_numbers_have_bounds(name: str, low: int, high: int, load: Any, problems
         load(**{name: str(value)})
     for wrong in (str(low - 1), str(high + 1), "nan", "inf", "many", "1;2"):
         assert [name] == [line.partition(": ")[0] for line in problems(**{name: wrong})]
+
+
+def test_a_transport_that_is_not_there(monkeypatch: pytest.MonkeyPatch, problems: Any) -> None:
+    """A transport that nobody knows, and one whose extra is not installed, are told with what would help."""
+    monkeypatch.setattr(setting_types, "find_spec", lambda _name: None)
+
+    [unknown] = problems(CLERKSYNC_GRPC_TRANSPORT="quic")
+    [absent] = problems(CLERKSYNC_GRPC_TRANSPORT="native")
+
+    assert unknown.startswith("CLERKSYNC_GRPC_TRANSPORT: ")
+    assert "'grpcio' or 'native'" in unknown
+    assert absent.startswith("CLERKSYNC_GRPC_TRANSPORT: ")
+    assert "pip install 'clerksync[server,native]'" in absent

@@ -1,6 +1,5 @@
 """`clerksync dev`: everything in one process, on an embedded Postgres, with a story to look at."""
 
-import asyncio
 import ctypes
 import json
 import shlex
@@ -21,6 +20,7 @@ from clerksync_server.dev.sample_events import sample_event
 from clerksync_server.dev.sender import signed_headers
 from clerksync_server.dev.story import Story, play
 from clerksync_server.dev.webhook_secret import make_webhook_secret, read_webhook_secret
+from clerksync_server.event_loop import run
 from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import Settings, load_settings
 from clerksync_server.webhook_front.app import PATH
@@ -59,7 +59,7 @@ def dev(
         with postgres or nullcontext():
             if postgres is not None:
                 changes |= {"database_url": SecretStr(postgres.dsn), "database_direct_url": None}
-            asyncio.run(_run(settings.model_copy(update=changes), play_story=story))
+            run(_run(settings.model_copy(update=changes), play_story=story))
     except KeyboardInterrupt:
         pass
 

@@ -1,6 +1,5 @@
 """The gRPC server: our servicers, health and reflection."""
 
-import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -12,27 +11,13 @@ from clerksync.v1 import (
 )
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.interceptor import CallInterceptor
-from clerksync_server.grpc_api.sync_servicer import MAX_BODY_BYTES, SyncServicer
-from clerksync_server.setting_types import Address
+from clerksync_server.grpc_api.sync_servicer import SyncServicer
+from clerksync_server.grpc_api.transport import make_server
+from clerksync_server.setting_types import Address, Transport
 
 _SYNC_SERVICE = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 _DELIVERY_SERVICE = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name
 _OVERALL = ""
-_OPTIONS = [
-    # Room for a body of the largest size and the fields around it.
-    ("grpc.max_receive_message_length", MAX_BODY_BYTES + 64 * 1024),
-    # Two servers on one port would share it silently; the second is to fail instead.
-    ("grpc.so_reuseport", 0),
-    # Idle clients may ask every 10 s whether the connection is still there.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # Clients that balance by themselves look for new replicas when they connect anew.
-    ("grpc.max_connection_age_ms", 300_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
-]
-
 
 _LAST_BYTES_S = 0.1
 """For answers on their way when the last call has ended."""
@@ -45,9 +30,9 @@ class CannotListen(Exception):
 class GrpcServer:
     """SyncService and DeliveryService on one port, with `grpc.health.v1` and reflection."""
 
-    def __init__(self, sync: SyncServicer, deliveries: DeliveryServicer) -> None:
+    def __init__(self, sync: SyncServicer, deliveries: DeliveryServicer, transport: Transport = "grpcio") -> None:
         self._calls = CallInterceptor()
-        self._server = grpc.aio.server(interceptors=[self._calls], options=_OPTIONS)
+        self._server = make_server(transport, self._calls)
         self._health = health.aio.HealthServicer()
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
         delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, self._server)
@@ -61,11 +46,16 @@ class GrpcServer:
         await self.set_serving(False)
         try:
             port = self._server.add_insecure_port(str(address))
+            await self._server.start()
         except RuntimeError:
             raise CannotListen(
                 f"{address} cannot be listened on: is the port in use, and is the host one of this machine?"
             ) from None
-        await self._server.start()
+        except OSError as error:  # `native` needs a Unix socket of its own.
+            raise CannotListen(
+                f"{address} cannot be listened on: no temporary folder can be written ({error.strerror}); "
+                "TMPDIR names another one"
+            ) from None
         return Address(address.host, port)
 
     async def set_serving(self, serving: bool) -> None:

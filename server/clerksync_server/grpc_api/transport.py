@@ -1,0 +1,33 @@
+"""What carries the calls: grpcio, or pygrpc-native, whose HTTP/2 runs outside the GIL. Above this they are the same."""
+
+import grpc.aio
+
+from clerksync_server.grpc_api.sync_servicer import MAX_BODY_BYTES
+from clerksync_server.setting_types import Transport
+
+_OPTIONS = [
+    # Room for a body of the largest size and the fields around it.
+    ("grpc.max_receive_message_length", MAX_BODY_BYTES + 64 * 1024),
+    # Two servers on one port would share it silently; the second is to fail instead.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+_OPTIONS_OF_GRPCIO = [
+    # Idle clients may ask every 10 s whether the connection is still there. The other one takes any number of pings.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Clients that balance by themselves look for new replicas when they connect anew. The other one refuses to start
+    # with these: it never ends a connection by its age.
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+]
+
+
+def make_server(transport: Transport, interceptor: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
+    """A server for generated servicers. `native` has no TLS, and needs the extra of that name."""
+    if transport == "native":
+        from clerksync_server.grpc_api.native import NativeServer  # noqa: PLC0415  (the extra may not be installed)
+
+        return NativeServer(interceptors=[interceptor], options=_OPTIONS)
+    return grpc.aio.server(interceptors=[interceptor], options=[*_OPTIONS, *_OPTIONS_OF_GRPCIO])
