@@ -1,0 +1,87 @@
+"""Gathers what waits at the same time into one piece of work. There are no timers: a lone item waits for nobody."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
+from typing import Generic, TypeVar
+
+_Item = TypeVar("_Item")
+_Outcome = TypeVar("_Outcome")
+
+Work = Callable[[Sequence[_Item]], Awaitable[Sequence[_Outcome | Exception]]]
+"""Does all of it; returns an outcome for each item, in their order. What it raises is the outcome of every item."""
+
+
+class Coalescer(Generic[_Item, _Outcome]):
+    """Runs `work` on batches of what is asked for, as many at once as there are lanes.
+
+    A batch leaves as soon as a lane is free, with all that waits, at most `most`. Where more waits, the groups (for
+    example organizations) take turns, so that one with very many items holds up the others no longer than one batch.
+    An item whose caller went away before its batch left is left out.
+    """
+
+    def __init__(
+        self,
+        work: "Work[_Item, _Outcome]",
+        *,
+        lanes: int,
+        most: int,
+        group_of: Callable[[_Item], Hashable] = lambda _: None,
+    ) -> None:
+        self._work = work
+        self._free_lanes = lanes
+        self._most = most
+        self._group_of = group_of
+        self._waiting: dict[Hashable, deque[tuple[_Item, asyncio.Future[_Outcome]]]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def ask(self, item: _Item) -> _Outcome:
+        """Returns the item's outcome, or raises it. Cancelling the caller cancels no work that has begun."""
+        outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(self._group_of(item), deque()).append((item, outcome))
+        if self._free_lanes:
+            self._free_lanes -= 1
+            # In a context of its own: the work belongs to none of those who wait for it.
+            task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await outcome
+
+    async def _run(self) -> None:
+        try:
+            # What was asked before this task had its turn travels along.
+            while batch := self._take():
+                await self._do(batch)
+        finally:
+            self._free_lanes += 1
+
+    def _take(self) -> "list[tuple[_Item, asyncio.Future[_Outcome]]]":
+        batch: list[tuple[_Item, asyncio.Future[_Outcome]]] = []
+        while self._waiting and len(batch) < self._most:
+            group, queue = next(iter(self._waiting.items()))
+            # To the end of the line, so that the groups take turns over batches as well.
+            del self._waiting[group]
+            item = queue.popleft()
+            if queue:
+                self._waiting[group] = queue
+            if not item[1].cancelled():
+                batch.append(item)
+        return batch
+
+    async def _do(self, batch: "list[tuple[_Item, asyncio.Future[_Outcome]]]") -> None:
+        try:
+            outcomes: Sequence[_Outcome | Exception] = await self._work([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001  (it is raised where it is waited for)
+            outcomes = [error] * len(batch)
+        except BaseException:
+            for _, waiting in batch:
+                waiting.cancel()
+            raise
+        for (_, waiting), outcome in zip(batch, outcomes, strict=True):
+            if waiting.done():
+                continue
+            if isinstance(outcome, Exception):
+                waiting.set_exception(outcome)
+            else:
+                waiting.set_result(outcome)
