@@ -108,7 +108,9 @@ class DeliveryBatches:
 
 async def _apply_all(connection: "Connection", deliveries: Sequence[Received]) -> Sequence[Judgement | None]:
     firsts: dict[str, Received] = {}
+    is_first = []
     for delivery in deliveries:
+        is_first.append(delivery.claim.svix_id not in firsts)
         firsts.setdefault(delivery.claim.svix_id, delivery)
     claimed = await claim_deliveries(connection, [delivery.claim for delivery in firsts.values()])
     entered = {svix_id: delivery for svix_id, delivery in firsts.items() if svix_id in claimed}
@@ -123,17 +125,17 @@ async def _apply_all(connection: "Connection", deliveries: Sequence[Received]) -
     if repeats := firsts.keys() - claimed:
         known |= await read_outcomes(connection, repeats)
 
-    def answer(delivery: Received) -> Judgement | None:
+    def answer(delivery: Received, *, first: bool) -> Judgement | None:
         svix_id = delivery.claim.svix_id
         if svix_id in left_out:
             return _APART
-        if svix_id in settled and firsts[svix_id] is delivery:
+        if first and svix_id in settled:
             return settled[svix_id]
         if delivery.ours and known.get(svix_id) in (Outcome.QUARANTINED, Outcome.IGNORED):
             return _APART
         return replace(delivery.claim.judgement, outcome=Outcome.DUPLICATE)
 
-    return list(map(answer, deliveries))
+    return [answer(delivery, first=first) for delivery, first in zip(deliveries, is_first, strict=True)]
 
 
 async def _lock(connection: "Connection", entered: Mapping[str, Received]) -> set[str]:
