@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
 
 _SQL = load_queries("deliveries.sql")
-_LOCK_TIMEOUT = "500ms"
-"""Many times what another batch takes, and below the second after which Postgres looks for a deadlock."""
+_LOCK_TIMEOUT = "1s"
+"""Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
 
 
 class Outcome(StrEnum):

@@ -34,15 +34,15 @@ def describe(error: BaseException) -> str:
 
 
 class LockedElsewhere(Exception):
-    """Another transaction holds for long what a batch needs."""
+    """Another transaction holds for long what a batch needs, or there is no room for so many locks."""
 
 
 @contextmanager
 def noticing_locks() -> Iterator[None]:
-    """Raises LockedElsewhere where a statement has waited for a lock for as long as it may."""
+    """Raises LockedElsewhere where a statement has waited for a lock for as long as it may, or found no room for it."""
     try:
         yield
-    except pg.LockNotAvailableError as error:
+    except (pg.LockNotAvailableError, pg.OutOfMemoryError) as error:
         raise LockedElsewhere from error
 
 

@@ -19,9 +19,9 @@ from clerksync_server.database.deliveries import (
     settle_deliveries,
     unclaim_deliveries,
 )
-from clerksync_server.database.errors import LockedElsewhere, describe, noticing_locks
+from clerksync_server.database.errors import describe, noticing_locks
 from clerksync_server.database.facts import join_fact, locks_of_all, try_locks
-from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
+from clerksync_server.errors import DatabaseUnavailable
 from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import Fact, OrganizationDeleted
 from clerksync_server.sync.coalescing import Coalescer
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _LANES = 2
-_MOST = 64
-"""Each takes at most three locks, and Postgres has room for 64 for each connection that it allows."""
+_MOST = 32
+"""Each takes at most three locks. Postgres has room for 64 for each connection that it allows, in one pool for all."""
 _APART = None
 
 
@@ -89,11 +89,9 @@ class DeliveryBatches:
             return await self._transaction(work)
         except DatabaseUnavailable:
             raise
-        except (DatabaseRefused, LockedElsewhere, Overtaken) as error:
+        except Exception as error:  # noqa: BLE001
+            # One of them may be at fault, in whichever way. Apart it is told so, and the others go through.
             _log.info("a batch is applied one by one", size=len(deliveries), error=describe(error.__cause__ or error))
-        except Exception:  # noqa: BLE001
-            # One of them is at fault in a way that nobody thought of. Apart, it is told so, and the others go through.
-            _log.exception("a batch is applied one by one", size=len(deliveries))
         return [_APART] * len(deliveries)
 
     async def _transaction(
