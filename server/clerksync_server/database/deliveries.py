@@ -70,9 +70,9 @@ class DeliveryRow:
     judgement: Judgement
 
 
-async def claim_delivery(connection: "Connection", claim: Claim) -> bool:
+async def claim_delivery(connection: "Connection", claim: Claim, *, lock_timeout: str | None = None) -> bool:
     """Enters the delivery; returns False if it was entered before. Waits for a transaction that is entering it now."""
-    return bool(await connection.fetchval(_SQL["claim_delivery"], *_columns(claim)))
+    return bool(await connection.fetchval(_SQL["claim_delivery"], *_columns(claim), lock_timeout))
 
 
 async def claim_deliveries(connection: "Connection", claims: Sequence[Claim]) -> set[str]:
@@ -80,6 +80,9 @@ async def claim_deliveries(connection: "Connection", claims: Sequence[Claim]) ->
 
     From here on the transaction waits only a moment for what others lock: what waits for long would hold up the rest.
     """
+    if len(claims) == 1:
+        (claim,) = claims
+        return {claim.svix_id} if await claim_delivery(connection, claim, lock_timeout=_LOCK_TIMEOUT) else set()
     columns = [list(column) for column in zip(*map(_columns, claims), strict=True)]
     rows = await connection.fetch(_SQL["claim_deliveries"], *columns, _LOCK_TIMEOUT)
     return {row["svix_id"] for row in rows}

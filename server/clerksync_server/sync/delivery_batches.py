@@ -17,6 +17,7 @@ from clerksync_server.database.deliveries import (
     claim_deliveries,
     read_outcomes,
     settle_deliveries,
+    settle_delivery,
     unclaim_deliveries,
 )
 from clerksync_server.database.errors import describe, noticing_locks
@@ -159,9 +160,11 @@ async def _join(connection: "Connection", deliveries: Mapping[str, Received]) ->
     if len(told) == 1:
         # Its own statements decide as they write, in fewer round trips.
         ((svix_id, facts),) = told.items()
-        rules = {svix_id: [await join_fact(connection, fact) for fact in facts][-1]}
-    else:
-        rules = dict(zip(told, await join_facts(connection, list(told.values())), strict=True))
+        rule = [await join_fact(connection, fact) for fact in facts][-1]
+        judgement = _settled(deliveries[svix_id].claim.judgement, rule)
+        await settle_delivery(connection, svix_id, judgement, facts_joined=True)
+        return {svix_id: rule}
+    rules = dict(zip(told, await join_facts(connection, list(told.values())), strict=True))
     await settle_deliveries(connection, rules)
     return rules
 

@@ -3,12 +3,17 @@
 -- name: claim_delivery
 -- Claims the id; waits for a transaction that is claiming it now. Returns a row if this is the first to claim it.
 -- $1 = svix_id, $2 = attempted_at, $3 = received_at, $4 = body_sha256, $5 = event_type, $6 = event_at,
--- $7 = clerk_user_id, $8 = clerk_org_id, $9 = outcome, $10 = body, $11 = quarantine_reason, $12 = rule
+-- $7 = clerk_user_id, $8 = clerk_org_id, $9 = outcome, $10 = body, $11 = quarantine_reason, $12 = rule,
+-- $13 = lock_timeout from here on, null to leave it as it is
 insert into clerksync.webhook_delivery (
     svix_id, attempted_at, received_at, body_sha256, event_type, event_at,
     clerk_user_id, clerk_org_id, outcome, body, quarantine_reason, rule, committed_at
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp())
+select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp()
+from (
+    select set_config('lock_timeout', coalesce($13, current_setting('lock_timeout')), true) as value offset 0
+) as patience
+where patience.value is not null
 on conflict (svix_id) do nothing
 returning true;
 
@@ -86,10 +91,10 @@ select count(*) from clerksync.webhook_delivery where outcome = 'quarantined';
 
 -- name: claim_deliveries
 -- As claim_delivery, for several: in one order for all, so that nobody waits in a circle. Returns the ids that were
--- not claimed before. From here on the transaction waits for no lock longer than it is told to.
+-- not claimed before.
 -- $1 = svix_ids, no id twice, $2 = attempted_ats, $3 = received_ats, $4 = body_sha256s, $5 = event_types,
 -- $6 = event_ats, $7 = clerk_user_ids, $8 = clerk_org_ids, $9 = outcomes, $10 = bodies, $11 = quarantine_reasons,
--- $12 = rules, one of each for each id, $13 = lock_timeout
+-- $12 = rules, one of each for each id, $13 = lock_timeout from here on
 insert into clerksync.webhook_delivery (
     svix_id, attempted_at, received_at, body_sha256, event_type, event_at,
     clerk_user_id, clerk_org_id, outcome, body, quarantine_reason, rule, committed_at
