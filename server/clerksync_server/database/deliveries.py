@@ -1,12 +1,13 @@
 """The ledger of webhook deliveries."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clerksync_server.database.sql import load_queries
-from clerksync_server.rules.decisions import Rule
+from clerksync_server.rules.decisions import Effect, Rule
 
 if TYPE_CHECKING:
     import asyncpg
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
 
 _SQL = load_queries("deliveries.sql")
+_LOCK_TIMEOUT = "1s"
+"""Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
 
 
 class Outcome(StrEnum):
@@ -24,6 +27,10 @@ class Outcome(StrEnum):
     STALE = "stale"
     IGNORED = "ignored"
     QUARANTINED = "quarantined"
+
+
+OUTCOMES = {Effect.APPLIED: Outcome.APPLIED, Effect.STALE: Outcome.STALE}
+"""What a delivery comes to by what it told of its subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,17 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What the ledger says of a delivery when it is entered."""
+
+    svix_id: str
+    attempted_at: datetime
+    received_at: datetime
+    body_sha256: bytes
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """A row of the ledger."""
 
@@ -52,32 +70,38 @@ class DeliveryRow:
     judgement: Judgement
 
 
-async def claim_delivery(
-    connection: "Connection",
-    svix_id: str,
-    *,
-    attempted_at: datetime,
-    received_at: datetime,
-    body_sha256: bytes,
-    judgement: Judgement,
-) -> bool:
+async def claim_delivery(connection: "Connection", claim: Claim, *, lock_timeout: str | None = None) -> bool:
     """Enters the delivery; returns False if it was entered before. Waits for a transaction that is entering it now."""
-    claimed = await connection.fetchval(
-        _SQL["claim_delivery"],
-        svix_id,
-        attempted_at,
-        received_at,
-        body_sha256,
-        judgement.event_type,
-        judgement.event_at,
-        judgement.clerk_user_id,
-        judgement.clerk_org_id,
-        judgement.outcome,
-        judgement.body,
-        judgement.quarantine_reason,
-        judgement.rule,
-    )
-    return bool(claimed)
+    return bool(await connection.fetchval(_SQL["claim_delivery"], *_columns(claim), lock_timeout))
+
+
+async def claim_deliveries(connection: "Connection", claims: Sequence[Claim]) -> set[str]:
+    """Enters them, none of them twice; returns the ids that were not entered before.
+
+    From here on the transaction waits only a moment for what others lock: what waits for long would hold up the rest.
+    """
+    if len(claims) == 1:
+        (claim,) = claims
+        return {claim.svix_id} if await claim_delivery(connection, claim, lock_timeout=_LOCK_TIMEOUT) else set()
+    columns = [list(column) for column in zip(*map(_columns, claims), strict=True)]
+    rows = await connection.fetch(_SQL["claim_deliveries"], *columns, _LOCK_TIMEOUT)
+    return {row["svix_id"] for row in rows}
+
+
+async def unclaim_deliveries(connection: "Connection", svix_ids: Collection[str]) -> None:
+    """Takes back what this transaction has entered."""
+    await connection.execute(_SQL["unclaim_deliveries"], list(svix_ids))
+
+
+async def settle_deliveries(connection: "Connection", rules: Mapping[str, Rule]) -> None:
+    """Writes the rules that decided about deliveries that this transaction has entered, in the order of joining."""
+    outcomes = [OUTCOMES[rule.effect] for rule in rules.values()]
+    await connection.execute(_SQL["settle_deliveries"], list(rules), outcomes, list(rules.values()))
+
+
+async def read_outcomes(connection: "Connection", svix_ids: Collection[str]) -> dict[str, Outcome]:
+    rows = await connection.fetch(_SQL["read_outcomes"], list(svix_ids))
+    return {row["svix_id"]: Outcome(row["outcome"]) for row in rows}
 
 
 async def settle_delivery(connection: "Connection", svix_id: str, judgement: Judgement, *, facts_joined: bool) -> None:
@@ -135,4 +159,22 @@ def _delivery(row: "asyncpg.Record") -> DeliveryRow:
     judgement = {field.name: values.pop(field.name) for field in fields(Judgement) if field.name in values}
     return DeliveryRow(
         **values, judgement=Judgement(**judgement, outcome=outcome, rule=None if rule is None else Rule(rule))
+    )
+
+
+def _columns(claim: Claim) -> tuple[object, ...]:
+    judgement = claim.judgement
+    return (
+        claim.svix_id,
+        claim.attempted_at,
+        claim.received_at,
+        claim.body_sha256,
+        judgement.event_type,
+        judgement.event_at,
+        judgement.clerk_user_id,
+        judgement.clerk_org_id,
+        judgement.outcome,
+        judgement.body,
+        judgement.quarantine_reason,
+        judgement.rule,
     )

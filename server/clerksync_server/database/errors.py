@@ -33,6 +33,19 @@ def describe(error: BaseException) -> str:
     return ", ".join(parts)
 
 
+class LockedElsewhere(Exception):
+    """Another transaction holds for long what a batch needs, or there is no room for so many locks."""
+
+
+@contextmanager
+def noticing_locks() -> Iterator[None]:
+    """Raises LockedElsewhere where a statement has waited for a lock for as long as it may, or found no room for it."""
+    try:
+        yield
+    except (pg.LockNotAvailableError, pg.OutOfMemoryError) as error:
+        raise LockedElsewhere from error
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Turns what Postgres and its driver raise into our own errors; what is a defect of ours passes unchanged."""

@@ -1,5 +1,6 @@
 """Joins facts into the tables."""
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from clerksync_server.clock import timestamp_of
@@ -62,10 +63,22 @@ def locks_of(fact: Fact) -> set[Lock]:
             }
 
 
+def locks_of_all(facts: Iterable[Fact]) -> dict[str, bool]:
+    """The locks of several facts by name, each as strict as any of them needs it: nobody takes one lock twice."""
+    # The stricter of two that have one name comes later, and stays.
+    return dict(sorted(set().union(*map(locks_of, facts))))
+
+
 async def take_locks(connection: "Connection", locks: set[Lock]) -> None:
     """Takes the locks until the transaction ends, in one order for all, so that nobody waits in a circle."""
     ordered = sorted(locks)
     await connection.fetch(_SQL["lock_keys"], [name for name, _ in ordered], [exclusive for _, exclusive in ordered])
+
+
+async def try_locks(connection: "Connection", locks: Mapping[str, bool]) -> set[str]:
+    """Takes what nobody else holds, by name and whether it is to be shared with nobody; returns what others hold."""
+    rows = await connection.fetch(_SQL["try_lock_keys"], list(locks), list(locks.values()))
+    return {row["name"] for row in rows}
 
 
 async def join_fact(connection: "Connection", fact: Fact) -> Rule:  # noqa: PLR0911  (one for each kind of fact)

@@ -1,4 +1,4 @@
-"""The whole state in memory: the executable specification that the SQL is held against."""
+"""The state in memory: it decides about batches of deliveries, and is the specification that SQL is held against."""
 
 from dataclasses import dataclass, field
 

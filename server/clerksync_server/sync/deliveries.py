@@ -11,6 +11,8 @@ from clerksync_server.clerk.values import NotUnderstood
 from clerksync_server.clock import milliseconds_of, timestamp_of, utc_now
 from clerksync_server.database.connection import Database
 from clerksync_server.database.deliveries import (
+    OUTCOMES,
+    Claim,
     DeliveryRow,
     Judgement,
     Outcome,
@@ -21,12 +23,11 @@ from clerksync_server.database.deliveries import (
 )
 from clerksync_server.database.facts import join_fact, locks_of, take_locks
 from clerksync_server.errors import DatabaseRefused, DeliveryNotFound
-from clerksync_server.rules.decisions import Effect, Rule
+from clerksync_server.rules.decisions import Rule
+from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
-
-_OUTCOMES = {Effect.APPLIED: Outcome.APPLIED, Effect.STALE: Outcome.STALE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +48,41 @@ class Deliveries:
         self._database = database
         self._instance_id = instance_id
         self._now = now
+        self._batches = DeliveryBatches(database)
 
     async def apply(self, svix_id: str, body: bytes, *, attempted_at: datetime) -> Applied:
         """Returns once the effect is committed. A repeat changes nothing, unless what it repeats was not applied."""
-        received_at = self._now()
+        event, judgement = self._read(body, attempted_at)
+        claim = Claim(svix_id, attempted_at, self._now(), hashlib.sha256(body).digest(), judgement)
+        delivery = Received(claim, event)
+        settled = await self._batches.apply(delivery)
+        if settled is None:
+            settled = await self._apply_apart(delivery, body)
+        if settled is None:
+            return await self._apply_again(svix_id, body, attempted_at)
+        return Applied(settled.outcome, settled.event_type)
 
-        def enter(judgement: Judgement) -> "Callable[[Connection], Awaitable[Judgement | None]]":
+    async def _apply_apart(self, delivery: Received, body: bytes) -> Judgement | None:
+        """In a transaction of its own, waiting for what others lock; None if it is a repeat."""
+
+        def enter(delivery: Received) -> "Callable[[Connection], Awaitable[Judgement | None]]":
             async def work(connection: "Connection") -> Judgement | None:
-                claimed = await claim_delivery(
-                    connection,
-                    svix_id,
-                    attempted_at=attempted_at,
-                    received_at=received_at,
-                    body_sha256=hashlib.sha256(body).digest(),
-                    judgement=judgement,
+                claim = delivery.claim
+                claimed = await claim_delivery(connection, claim)
+                return (
+                    await self._settle(connection, claim.svix_id, claim.judgement, delivery.event) if claimed else None
                 )
-                return await self._settle(connection, svix_id, judgement, event) if claimed else None
 
             return work
 
-        event, judgement = self._read(body, attempted_at)
         try:
-            settled = await self._database.transaction(enter(judgement))
+            return await self._database.transaction(enter(delivery))
         except DatabaseRefused as error:
             # Sent again it would be refused again; kept, it can be redriven once what refuses it has been mended.
             reason = f"refused by the database: {error.detail}"
-            event, judgement = None, _quarantined(judgement, body, reason, Rule.REFUSED_BY_DATABASE)
-            settled = await self._database.transaction(enter(judgement))
-        if settled is not None:
-            return Applied(settled.outcome, settled.event_type)
-        return await self._apply_again(svix_id, body, attempted_at)
+            judgement = _quarantined(delivery.claim.judgement, body, reason, Rule.REFUSED_BY_DATABASE)
+            refused = Received(replace(delivery.claim, judgement=judgement), None)
+            return await self._database.transaction(enter(refused))
 
     async def redrive(self, svix_id: str) -> DeliveryRow:
         """Tries a quarantined delivery again and returns it as it is afterwards; leaves any other as it is."""
@@ -141,7 +147,7 @@ class Deliveries:
         if event is not None and ours:
             await take_locks(connection, set().union(*map(locks_of, event.facts)))
             rules = [await join_fact(connection, fact) for fact in event.facts]
-            judgement = replace(judgement, outcome=_OUTCOMES[rules[-1].effect], rule=rules[-1])
+            judgement = replace(judgement, outcome=OUTCOMES[rules[-1].effect], rule=rules[-1])
         await settle_delivery(connection, svix_id, judgement, facts_joined=ours)
         return judgement
 

@@ -12,6 +12,22 @@ from (
     order by locks.position
 ) as keys;
 
+-- name: try_lock_keys
+-- As lock_keys, but waits for nobody: returns the names of those that others hold.
+-- $1 = names, $2 = exclusive or shared, for each name
+select tried.name
+from (
+    select
+        locks.name,
+        case
+            when locks.exclusive then pg_try_advisory_xact_lock(hashtextextended(locks.name, 0))
+            else pg_try_advisory_xact_lock_shared(hashtextextended(locks.name, 0))
+        end as is_taken
+    from unnest($1::text [], $2::boolean []) as locks (name, exclusive)
+    offset 0
+) as tried
+where not tried.is_taken;
+
 -- name: upsert_organization
 -- Last writer wins by (updated_at, event_at); the content breaks a tie. Returns a row if anything changed.
 -- $1 = clerk_org_id, $2 = name, $3 = slug, $4 = image_url, $5 = clerk_created_at, $6 = clerk_updated_at, $7 = clerk_event_at

@@ -1,0 +1,237 @@
+"""Joins the facts of many deliveries at once: reads what they concern, lets the rules decide, writes what changed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from clerksync_server.clock import milliseconds_of, timestamp_of
+from clerksync_server.database.sql import load_queries
+from clerksync_server.rules.decisions import Rule
+from clerksync_server.rules.facts import (
+    Fact,
+    Generation,
+    MembershipEnded,
+    MembershipSnapshot,
+    OrganizationDeleted,
+    OrganizationMention,
+    OrganizationSnapshot,
+    UserDeleted,
+    UserSeen,
+    Version,
+)
+from clerksync_server.rules.registers import OrganizationRegister, PairRegister, Tombstone, UserRegister
+from clerksync_server.rules.world import PairKey, World
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from clerksync_server.database.connection import Connection
+
+_SQL = load_queries("batches.sql")
+_BEGINNING_MS = -(10**14)
+"""Before all evidence: what a provisional row of an earlier set-up rests on."""
+
+
+class Overtaken(Exception):
+    """A row was not written as it was decided: another transaction made it meanwhile, or a trigger left it out."""
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What the tables hold of all that the facts concern."""
+
+    users: list[str]
+    orgs: list[str]
+    pairs: list[PairKey]
+    world: World = field(default_factory=World)
+    provisional: dict[PairKey, int] = field(default_factory=dict)
+    """The time of the evidence of each provisional profile."""
+
+
+@dataclass(slots=True)
+class _Removals:
+    """Whose profiles went away in between; whoever joined again afterwards gets a new one."""
+
+    pairs: set[PairKey] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+
+
+async def join_facts(connection: "Connection", deliveries: Sequence[Sequence[Fact]]) -> list[Rule]:
+    """Joins the facts of each delivery, one delivery after the other; returns the rule of the last fact of each.
+
+    Their locks must be held. Organizations that were deleted are not for here: their profiles are not in memory.
+    Raises Overtaken; nothing must be committed then.
+    """
+    rows = _concerned(fact for facts in deliveries for fact in facts)
+    await _read(connection, rows)
+    before = World(dict(rows.world.organizations), dict(rows.world.users), dict(rows.world.pairs))
+    removals = _Removals()
+    rules = [[_join(rows, removals, fact) for fact in facts][-1] for facts in deliveries]
+    await _write(connection, before, rows.world, removals)
+    return rules
+
+
+def _concerned(facts: Iterable[Fact]) -> _Rows:
+    users: set[str] = set()
+    orgs: set[str] = set()
+    pairs: set[PairKey] = set()
+    for fact in facts:
+        match fact:
+            case OrganizationSnapshot() | OrganizationMention():
+                orgs.add(fact.clerk_org_id)
+            case UserSeen() | UserDeleted():
+                users.add(fact.clerk_user_id)
+            case MembershipSnapshot() | MembershipEnded():
+                users.add(fact.clerk_user_id)
+                orgs.add(fact.clerk_org_id)
+                pairs.add((fact.clerk_user_id, fact.clerk_org_id))
+            case OrganizationDeleted():
+                raise ValueError("organizations are deleted apart")
+    return _Rows(sorted(users), sorted(orgs), sorted(pairs))
+
+
+async def _read(connection: "Connection", rows: _Rows) -> None:
+    world = rows.world
+    deleted: dict[tuple[str, str], int] = {}
+    for row in await connection.fetch(_SQL["read_deleted"], rows.users, rows.orgs):
+        deleted[row["kind"], row["clerk_id"]] = milliseconds_of(row["deleted_at"])
+    world.users = {user: UserRegister(deleted.get(("user", user))) for user in rows.users}
+    world.organizations = {
+        org: OrganizationRegister(deleted_at_ms=deleted.get(("organization", org))) for org in rows.orgs
+    }
+    if rows.orgs:
+        for row in await connection.fetch(_SQL["lock_organizations"], rows.orgs):
+            org = row["clerk_org_id"]
+            world.organizations[org] = OrganizationRegister(
+                mentioned=True, snapshot=_organization(row), deleted_at_ms=deleted.get(("organization", org))
+            )
+    if rows.pairs:
+        for row in await connection.fetch(_SQL["read_pairs"], *zip(*rows.pairs, strict=True)):
+            key = row["clerk_user_id"], row["clerk_org_id"]
+            world.pairs[key] = PairRegister(living=_membership(row), tombstone=_tombstone(row))
+            if row["has_profile"] and row["clerk_membership_id"] is None:
+                evidence_at = row["evidence_at"]
+                rows.provisional[key] = _BEGINNING_MS if evidence_at is None else milliseconds_of(evidence_at)
+
+
+def _organization(row: "asyncpg.Record") -> OrganizationSnapshot | None:
+    if row["clerk_updated_at"] is None:
+        return None
+    return OrganizationSnapshot(
+        clerk_org_id=row["clerk_org_id"],
+        name=row["name"],
+        slug=row["slug"],
+        image_url=row["image_url"],
+        created_at_ms=None if row["clerk_created_at"] is None else milliseconds_of(row["clerk_created_at"]),
+        version=Version(milliseconds_of(row["clerk_updated_at"]), milliseconds_of(row["clerk_event_at"])),
+    )
+
+
+def _membership(row: "asyncpg.Record") -> MembershipSnapshot | None:
+    if row["clerk_membership_id"] is None:
+        return None
+    return MembershipSnapshot(
+        clerk_user_id=row["clerk_user_id"],
+        clerk_org_id=row["clerk_org_id"],
+        generation=Generation(milliseconds_of(row["membership_created_at"]), row["clerk_membership_id"]),
+        version=Version(milliseconds_of(row["membership_updated_at"]), milliseconds_of(row["membership_event_at"])),
+        role=row["role"],
+    )
+
+
+def _tombstone(row: "asyncpg.Record") -> Tombstone | None:
+    if row["removed_at"] is None:
+        return None
+    through = Generation(milliseconds_of(row["through_created_at"]), row["through_membership_id"])
+    return Tombstone(through, milliseconds_of(row["removed_at"]))
+
+
+def _join(rows: _Rows, removals: _Removals, fact: Fact) -> Rule:
+    """Joins the fact into the world, and notes which profile it makes go away."""
+    if isinstance(fact, UserDeleted):
+        removals.users.add(fact.clerk_user_id)
+    if not isinstance(fact, MembershipSnapshot | MembershipEnded):
+        return rows.world.apply(fact)
+    key = fact.clerk_user_id, fact.clerk_org_id
+    was_living = rows.world.pairs[key].living is not None
+    rule = rows.world.apply(fact)
+    is_living = rows.world.pairs[key].living is not None
+    evidence_ms = rows.provisional.get(key)
+    if is_living:
+        rows.provisional.pop(key, None)
+    elif was_living:
+        removals.pairs.add(key)
+    elif isinstance(fact, MembershipEnded) and evidence_ms is not None and evidence_ms <= fact.removed_at_ms:
+        removals.pairs.add(key)
+        del rows.provisional[key]
+    return rule
+
+
+async def _write(connection: "Connection", before: World, after: World, removals: _Removals) -> None:
+    deleted = {user: register for user, register in after.users.items() if register != before.users[user]}
+    if deleted:
+        times = [_moment(register.deleted_at_ms) for register in deleted.values()]
+        await connection.execute(_SQL["mark_users_deleted"], list(deleted), times)
+    ended = [key for key in removals.pairs if key[0] not in removals.users]
+    if ended or removals.users:
+        users, orgs = [user for user, _ in ended], [org for _, org in ended]
+        await connection.execute(_SQL["delete_profiles"], users, orgs, list(removals.users))
+    await _write_organizations(connection, before, after)
+    buried = [
+        (*key, _moment(told.through.created_at_ms), told.through.membership_id, _moment(told.removed_at_ms))
+        for key, register in after.pairs.items()
+        if (told := register.tombstone) is not None and told != before.pairs[key].tombstone
+    ]
+    if buried:
+        await connection.execute(_SQL["upsert_tombstones"], *_columns(buried))
+    memberships = [
+        membership
+        for key, register in after.pairs.items()
+        if (profile := after.profile(key)) is not None and (membership := profile.membership) is not None
+        if key in removals.pairs or register.living != before.pairs[key].living
+    ]
+    if memberships:
+        written = await connection.fetch(_SQL["upsert_memberships"], *_columns(map(_membership_values, memberships)))
+        if len(written) < len(memberships):
+            raise Overtaken
+
+
+async def _write_organizations(connection: "Connection", before: World, after: World) -> None:
+    new: list[tuple[object, ...]] = []
+    changed: list[tuple[object, ...]] = []
+    for org, register in after.organizations.items():
+        if not register.exists or register == before.organizations[org]:
+            continue
+        if before.organizations[org].mentioned:
+            changed.append(_organization_values(org, register.snapshot))
+        else:
+            new.append(_organization_values(org, register.snapshot))
+    if new:
+        written = {row["clerk_org_id"] for row in await connection.fetch(_SQL["insert_organizations"], *_columns(new))}
+        # Whoever made a placeholder's row meanwhile knew at least as much.
+        if any(org not in written for org, _, _, _, _, updated_at, _ in new if updated_at is not None):
+            raise Overtaken
+    if changed and len(await connection.fetch(_SQL["update_organizations"], *_columns(changed))) < len(changed):
+        raise Overtaken
+
+
+def _organization_values(org: str, told: OrganizationSnapshot | None) -> tuple[object, ...]:
+    if told is None:
+        return org, org, None, None, None, None, None
+    times = (told.created_at_ms, told.version.updated_at_ms, told.version.event_at_ms)
+    return (org, told.name, told.slug, told.image_url, *map(_moment, times))
+
+
+def _membership_values(told: MembershipSnapshot) -> tuple[object, ...]:
+    generation, version = told.generation, told.version
+    times = (generation.created_at_ms, version.updated_at_ms, version.event_at_ms)
+    return (told.clerk_user_id, told.clerk_org_id, generation.membership_id, *map(_moment, times), told.role)
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else timestamp_of(milliseconds)
+
+
+def _columns(rows: Iterable[Sequence[object]]) -> Iterable[Sequence[object]]:
+    return zip(*rows, strict=True)

@@ -1,0 +1,149 @@
+-- The facts of many deliveries at once. What they come to is decided in memory, by clerksync_server/rules, between the
+-- reads and the writes; that is exact because the transaction holds the locks of all that is read. Two transactions may
+-- share the lock of an organization, so its row is locked as well, and one that is missing may turn up meanwhile.
+
+-- name: read_deleted
+-- $1 = clerk_user_ids, $2 = clerk_org_ids
+select kind, clerk_id, deleted_at
+from clerksync.deleted_entity
+where (kind = 'user' and clerk_id = any($1::text [])) or (kind = 'organization' and clerk_id = any($2::text []));
+
+-- name: lock_organizations
+-- In one order for all, so that nobody waits in a circle.
+-- $1 = clerk_org_ids
+select clerk_org_id, name, slug, image_url, clerk_created_at, clerk_updated_at, clerk_event_at
+from public.organization
+where clerk_org_id = any($1::text [])
+order by clerk_org_id collate "C"
+for no key update;
+
+-- name: read_pairs
+-- $1 = clerk_user_ids, $2 = clerk_org_ids, one of each for each pair
+select
+    pair.clerk_user_id,
+    pair.clerk_org_id,
+    p.id is not null as has_profile,
+    p.clerk_membership_id,
+    p.membership_created_at,
+    p.membership_updated_at,
+    p.membership_event_at,
+    p.role,
+    p.evidence_at,
+    t.through_created_at,
+    t.through_membership_id,
+    t.removed_at
+from unnest($1::text [], $2::text []) as pair (clerk_user_id, clerk_org_id)
+left join public.user_profile as p
+    on p.clerk_user_id = pair.clerk_user_id and p.clerk_org_id = pair.clerk_org_id
+left join clerksync.membership_tombstone as t
+    on t.clerk_user_id = pair.clerk_user_id and t.clerk_org_id = pair.clerk_org_id;
+
+-- name: mark_users_deleted
+-- $1 = clerk_user_ids, $2 = deleted_ats
+insert into clerksync.deleted_entity as d (kind, clerk_id, deleted_at)
+select 'user', told.clerk_id, told.deleted_at
+from unnest($1::text [], $2::timestamptz []) as told (clerk_id, deleted_at)
+on conflict (kind, clerk_id) do update set deleted_at = greatest(d.deleted_at, excluded.deleted_at);
+
+-- name: delete_profiles
+-- Who follows removals is told, once for all, if there was anything to delete.
+-- $1 = clerk_user_ids, $2 = clerk_org_ids, one of each for each pair, $3 = clerk_user_ids of none of these, who lose all
+with ended as (
+    delete from public.user_profile as p
+    using unnest($1::text [], $2::text []) as pair (clerk_user_id, clerk_org_id)
+    where p.clerk_user_id = pair.clerk_user_id and p.clerk_org_id = pair.clerk_org_id
+    returning p.clerk_user_id, p.clerk_org_id
+),
+
+deleted as (
+    delete from public.user_profile where clerk_user_id = any($3::text []) returning clerk_user_id
+),
+
+logged as (
+    insert into clerksync.removal (clerk_user_id, clerk_org_id)
+    select clerk_user_id, clerk_org_id from ended
+    union all
+    select distinct clerk_user_id, null from deleted
+    returning true
+)
+
+select pg_notify('clerksync_removals', '') where exists (select from logged);
+
+-- name: insert_organizations
+-- Those without times are placeholders. In one order for all, because whoever inserts the same one waits for the other.
+-- Returns those that nobody else has inserted meanwhile.
+-- $1 = clerk_org_ids, $2 = names, $3 = slugs, $4 = image_urls, $5 = clerk_created_ats, $6 = clerk_updated_ats,
+-- $7 = clerk_event_ats
+insert into public.organization (
+    clerk_org_id, name, slug, image_url, is_placeholder, clerk_created_at, clerk_updated_at, clerk_event_at
+)
+select
+    told.clerk_org_id, told.name, told.slug, told.image_url, told.clerk_updated_at is null,
+    told.clerk_created_at, told.clerk_updated_at, told.clerk_event_at
+from unnest(
+    $1::text [], $2::text [], $3::text [], $4::text [], $5::timestamptz [], $6::timestamptz [], $7::timestamptz []
+) as told (clerk_org_id, name, slug, image_url, clerk_created_at, clerk_updated_at, clerk_event_at)
+order by told.clerk_org_id collate "C"
+on conflict (clerk_org_id) do nothing
+returning clerk_org_id;
+
+-- name: update_organizations
+-- Returns those that were there.
+-- $1 = clerk_org_ids, $2 = names, $3 = slugs, $4 = image_urls, $5 = clerk_created_ats, $6 = clerk_updated_ats,
+-- $7 = clerk_event_ats
+update public.organization as o
+set name = told.name,
+    slug = told.slug,
+    image_url = told.image_url,
+    is_placeholder = false,
+    clerk_created_at = told.clerk_created_at,
+    clerk_updated_at = told.clerk_updated_at,
+    clerk_event_at = told.clerk_event_at,
+    updated_at = now()
+from unnest(
+    $1::text [], $2::text [], $3::text [], $4::text [], $5::timestamptz [], $6::timestamptz [], $7::timestamptz []
+) as told (clerk_org_id, name, slug, image_url, clerk_created_at, clerk_updated_at, clerk_event_at)
+where o.clerk_org_id = told.clerk_org_id
+returning o.clerk_org_id;
+
+-- name: upsert_tombstones
+-- $1 = clerk_user_ids, $2 = clerk_org_ids, $3 = through_created_ats, $4 = through_membership_ids, $5 = removed_ats
+insert into clerksync.membership_tombstone (
+    clerk_user_id, clerk_org_id, through_created_at, through_membership_id, removed_at
+)
+select told.clerk_user_id, told.clerk_org_id, told.through_created_at, told.through_membership_id, told.removed_at
+from unnest($1::text [], $2::text [], $3::timestamptz [], $4::text [], $5::timestamptz []) as told (
+    clerk_user_id, clerk_org_id, through_created_at, through_membership_id, removed_at
+)
+on conflict (clerk_user_id, clerk_org_id) do update set
+    through_created_at = excluded.through_created_at,
+    through_membership_id = excluded.through_membership_id,
+    removed_at = excluded.removed_at,
+    updated_at = now();
+
+-- name: upsert_memberships
+-- Returns a row for each that was written.
+-- $1 = clerk_user_ids, $2 = clerk_org_ids, $3 = clerk_membership_ids, $4 = membership_created_ats,
+-- $5 = membership_updated_ats, $6 = membership_event_ats, $7 = roles
+insert into public.user_profile (
+    clerk_user_id, clerk_org_id, clerk_membership_id,
+    membership_created_at, membership_updated_at, membership_event_at, role
+)
+select
+    told.clerk_user_id, told.clerk_org_id, told.clerk_membership_id,
+    told.membership_created_at, told.membership_updated_at, told.membership_event_at, told.role
+from unnest(
+    $1::text [], $2::text [], $3::text [], $4::timestamptz [], $5::timestamptz [], $6::timestamptz [], $7::text []
+) as told (
+    clerk_user_id, clerk_org_id, clerk_membership_id,
+    membership_created_at, membership_updated_at, membership_event_at, role
+)
+on conflict (clerk_user_id, clerk_org_id) do update set
+    clerk_membership_id = excluded.clerk_membership_id,
+    membership_created_at = excluded.membership_created_at,
+    membership_updated_at = excluded.membership_updated_at,
+    membership_event_at = excluded.membership_event_at,
+    role = excluded.role,
+    evidence_at = null,
+    updated_at = now()
+returning true;

@@ -1,0 +1,148 @@
+"""What waits at the same time travels together, and nothing waits for anything to come."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from clerksync_server.sync.coalescing import Coalescer
+
+
+class Line:
+    """Work that notes its batches, and that is over when it is told so; with `open` set it is over at once."""
+
+    def __init__(self, *, lanes: int = 1, most: int = 100, is_open: bool = False) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = asyncio.Semaphore(1000 if is_open else 0)
+        # The group is the first letter.
+        self.coalescer: Coalescer[str, str] = Coalescer(
+            self.work, lanes=lanes, most=most, group_of=lambda item: item[0]
+        )
+
+    async def work(self, items: Sequence[str]) -> Sequence[str | Exception]:
+        self.batches.append(list(items))
+        await self.gate.acquire()
+        if "!broken" in items:
+            raise OSError("all of it")
+        return [LookupError(item) if "?" in item else item.upper() for item in items]
+
+    def ask(self, *items: str) -> list["asyncio.Task[str]"]:
+        return [asyncio.create_task(self.coalescer.ask(item)) for item in items]
+
+
+async def settle() -> None:
+    """Lets everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_lone_item_leaves_at_once() -> None:
+    """Whoever comes alone waits for nobody."""
+    line = Line(is_open=True)
+
+    answers = [await line.coalescer.ask("a1"), await line.coalescer.ask("a2")]
+
+    assert (answers, line.batches) == (["A1", "A2"], [["a1"], ["a2"]])
+
+
+async def test_what_waits_travels_together() -> None:
+    """Everything that came while the lane was taken leaves in one batch, and each gets its own outcome."""
+    line = Line()
+    first = line.ask("a1")
+    await settle()
+    others = line.ask("a2", "a3", "a4")
+    await settle()
+    line.gate.release()
+    line.gate.release()
+
+    assert ["A1", "A2", "A3", "A4"] == await asyncio.gather(*first, *others)
+    assert line.batches == [["a1"], ["a2", "a3", "a4"]]
+
+
+async def test_a_batch_is_bounded() -> None:
+    """No batch holds more than it may; the rest leaves with the next ones, in the order in which it came."""
+    line = Line(most=2, is_open=True)
+
+    await asyncio.gather(*line.ask("a1", "a2", "a3", "a4", "a5"))
+
+    assert line.batches == [["a1", "a2"], ["a3", "a4"], ["a5"]]
+
+
+async def test_groups_take_turns() -> None:
+    """Whoever comes alone from its group leaves with the next batch, however many wait of another group."""
+    line = Line(most=4)
+    first = line.ask("a0")
+    await settle()
+    others = line.ask(*(f"a{number}" for number in range(1, 10)), "b1", "c1")
+    await settle()
+    for _ in range(4):
+        line.gate.release()
+    await asyncio.gather(*first, *others)
+
+    assert {"b1", "c1"} < set(line.batches[1])
+    assert [["a0"], 4, 4, 3] == [line.batches[0], *map(len, line.batches[1:])]
+
+
+async def test_as_many_batches_at_once_as_there_are_lanes() -> None:
+    """With two lanes a second batch leaves while the first is on its way, and a third waits."""
+    line = Line(lanes=2)
+    tasks = []
+    for item in ("a1", "a2", "a3", "a4"):
+        tasks += line.ask(item)
+        await settle()
+    before = list(line.batches)
+    for _ in range(3):
+        line.gate.release()
+    await asyncio.gather(*tasks)
+
+    assert before == [["a1"], ["a2"]]
+    assert line.batches == [["a1"], ["a2"], ["a3", "a4"]]
+
+
+async def test_whoever_has_gone_away_is_left_out() -> None:
+    """An item whose caller was cancelled before its batch left is not worked on; afterwards it is, for nobody."""
+    line = Line()
+    (gone_late,) = line.ask("a1")
+    await settle()
+    (gone_early,) = line.ask("a2")
+    (stays,) = line.ask("a3")
+    await settle()
+    gone_early.cancel()
+    gone_late.cancel()
+    line.gate.release()
+    line.gate.release()
+
+    assert await stays == "A3"
+    assert line.batches == [["a1"], ["a3"]]
+    assert (gone_early.cancelled(), gone_late.cancelled()) == (True, True)
+
+
+async def test_one_error_is_for_one() -> None:
+    """An outcome that is an error is raised where it was asked for, and nowhere else."""
+    line = Line(is_open=True)
+
+    good, bad = await asyncio.gather(*line.ask("a1", "a?"), return_exceptions=True)
+
+    assert (good, type(bad)) == ("A1", LookupError)
+
+
+async def test_an_error_of_the_work_is_for_all() -> None:
+    """What the work itself raises reaches everybody in the batch, and the next batch leaves as ever."""
+    line = Line(is_open=True)
+
+    failed = await asyncio.gather(*line.ask("a1", "!broken"), return_exceptions=True)
+
+    assert [OSError, OSError] == list(map(type, failed))
+    assert await line.coalescer.ask("a2") == "A2"
+
+
+async def test_cancelled_work_cancels_those_who_wait() -> None:
+    """When the work is cancelled, as at the end of the loop, nobody is left waiting for it."""
+    line = Line()
+    (task,) = line.ask("a1")
+    await settle()
+    (running,) = line.coalescer._running
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
