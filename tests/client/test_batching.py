@@ -82,7 +82,7 @@ async def test_no_more_than_a_few_calls_are_stuck() -> None:
     """Misses against a frozen service do not each send a batch of their own."""
     service, clock = Service(), Clock()
     batcher = Batcher(service, now=clock)  # type: ignore[arg-type]
-    for number in range(20):
+    for number in range(2 * _MOST_ON_THE_WAY + 10):
         batcher.ask((f"user_{number}", "org"), None, ())
         await turn()
         clock.wait(_STUCK_AFTER_S)

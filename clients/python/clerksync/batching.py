@@ -20,7 +20,7 @@ MAX_ITEMS: Final = 1000
 MAX_WAITING: Final = 10_000
 """More misses than this do not wait: SyncService is too slow for them, and memory is not to grow."""
 _STUCK_AFTER_S: Final = 0.025
-_MOST_ON_THE_WAY: Final = 4
+_MOST_ON_THE_WAY: Final = 32
 
 
 class Call:
