@@ -7,25 +7,21 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from clerksync_server.database.dedicated import DedicatedConnection
-from clerksync_server.database.errors import RETRYABLE, describe, translated_errors
+from clerksync_server.database.errors import describe, translated_errors
+from clerksync_server.database.retrying import repeated_if_lost
+from clerksync_server.database.statements import Statements
 from clerksync_server.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Connection: TypeAlias = Statements
+    PoolConnection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 
 _Result = TypeVar("_Result")
-_TRANSACTION_ATTEMPTS = 5
 _RELEASE_TIMEOUT_S = 2.0
 _log = structlog.get_logger(__name__)
 CONNECT_TIMEOUT_S = 5.0
@@ -80,7 +76,7 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> "AsyncIterator[Connection]":
+    async def connection(self) -> "AsyncIterator[PoolConnection]":
         """A connection for statements that need no transaction."""
         if (pool := self._pool) is None:
             raise DatabaseUnavailable("the pool is closed")
@@ -107,19 +103,14 @@ class Database:
         READ COMMITTED is asked for by name: after waiting for a lock a statement must see what the other has committed.
         """
         async with self.connection() as connection:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(RETRYABLE),
-                stop=stop_after_attempt(_TRANSACTION_ATTEMPTS),
-                wait=wait_random_exponential(multiplier=0.01, max=0.25),
-                reraise=True,
-            ):
+            async for attempt in repeated_if_lost():
                 with attempt:
                     async with connection.transaction(isolation=isolation, readonly=readonly):
                         return await work(connection)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def _release(pool: "Pool", connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+async def _release(pool: "Pool", connection: "PoolConnection") -> None:
     """Gives the connection back; one that is broken is thrown away, and that is no failure of the work done."""
     try:
         await pool.release(connection, timeout=_RELEASE_TIMEOUT_S)

@@ -1,33 +1,38 @@
-"""A connection for one purpose that prepares its statements once: a query is one round trip, and nothing is reset."""
+"""A connection for one purpose that prepares its statements once: each is one round trip, and nothing is reset."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import structlog
 from asyncpg import exceptions as pg
 
 from clerksync_server.database.errors import describe, translated_errors
+from clerksync_server.database.retrying import repeated_if_lost
+from clerksync_server.database.statements import Statements
 
 if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
 
+_Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 _NOT_PREPARED = (pg.InvalidSQLStatementNameError, pg.DuplicatePreparedStatementError)
 """What is said behind a transaction pooler: the statement was prepared on another of its connections."""
 _CUT = (
     pg.OperatorInterventionError,
+    pg.InvalidCachedStatementError,  # a column has changed its type: a new connection prepares anew
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     OSError,
 )
+_BEGIN = "begin isolation level read committed"
 
 
 class DedicatedConnection:
-    """Reads. Connects when it is first used, and again when it was cut. For one caller at a time.
+    """Connects when it is first used, and again when it was cut. For one caller at a time.
 
-    Between two queries no transaction is open: preparing a statement begins one, and it is prepared right before it is
+    Between two uses no transaction is open: preparing a statement begins one, and it is prepared right before it is
     run for the first time, which ends it. Raises DatabaseUnavailable or DatabaseRefused.
     """
 
@@ -36,52 +41,135 @@ class DedicatedConnection:
         self._purpose = purpose
         self._connect_timeout_s = connect_timeout_s
         self._command_timeout_s = command_timeout_s
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
+        self._session: _Session | None = None
         self._prepares = True
 
-    async def fetch(self, query: str, *arguments: object) -> "Sequence[asyncpg.Record]":
+    async def fetch(self, query: str, *args: object) -> "Sequence[asyncpg.Record]":
         """Runs a query that only reads: it may be run twice."""
-        with translated_errors():
-            had_one = self._connection is not None
+
+        async def read(session: _Session) -> "Sequence[asyncpg.Record]":
             try:
-                return await self._fetch(query, arguments)
-            except _NOT_PREPARED:
-                _log.info("statements are not prepared: a transaction pooler stands in front", purpose=self._purpose)
-                self._prepares = False
-            except _CUT as error:
-                if not had_one:
-                    raise
-                _log.info("a connection was thrown away", error=describe(error))
-            self.close()
-            return await self._fetch(query, arguments)
+                return await session.fetch(query, *args)
+            except BaseException:
+                # Nobody knows what it is in the middle of; at worst in a transaction that nothing would end.
+                self.close()
+                raise
+
+        with translated_errors():
+            return await self._twice_if_cut(read)
+
+    async def transaction(self, work: "Callable[[Statements], Awaitable[_Result]]", *, lock_timeout_s: int) -> _Result:
+        """Runs `work` in a transaction at READ COMMITTED, again if it loses against another or is cut before its end.
+
+        A statement waits at most `lock_timeout_s` for a lock: then Postgres raises LockNotAvailableError.
+        """
+
+        async def run(session: _Session) -> _Result:
+            return await self._transaction(session, work, lock_timeout_s)
+
+        with translated_errors():
+            async for attempt in repeated_if_lost():
+                with attempt:
+                    return await self._twice_if_cut(run)
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def close(self) -> None:
-        """Cuts it; nothing that it has begun matters."""
-        connection, self._connection = self._connection, None
-        self._statements = {}
-        if connection is not None:
-            connection.terminate()
+        """Cuts it; what it has not committed does not come about."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.connection.terminate()
 
-    async def _fetch(self, query: str, arguments: Sequence[object]) -> "Sequence[asyncpg.Record]":
-        connection = self._connection
-        if connection is None or connection.is_closed():
-            self._statements = {}
-            connection = self._connection = await asyncpg.connect(
+    async def _transaction(
+        self, session: "_Session", work: "Callable[[Statements], Awaitable[_Result]]", lock_timeout_s: int
+    ) -> _Result:
+        try:
+            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'")
+            result = await work(session)
+        except Exception as error:
+            if isinstance(error, asyncpg.PostgresError) or not isinstance(error, (*_CUT, TimeoutError)):
+                await self._roll_back(session)
+            else:
+                self.close()
+            raise
+        except BaseException:
+            self.close()
+            raise
+        session.committing = True
+        try:
+            await session.connection.execute("commit")
+        except BaseException:
+            self.close()
+            raise
+        session.committing = False
+        return result
+
+    async def _roll_back(self, session: "_Session") -> None:
+        """So that the connection can go on; the caller is told why it came to that, and not what happens here."""
+        try:
+            await session.connection.execute("rollback")
+        except Exception:  # noqa: BLE001
+            self.close()
+
+    async def _twice_if_cut(self, work: "Callable[[_Session], Awaitable[_Result]]") -> _Result:
+        """Again by a new connection where the old one was cut; not where it may have been cut after a commit."""
+        session = self._session
+        try:
+            return await work(await self._connected())
+        except _NOT_PREPARED:
+            _log.info("statements are not prepared: a transaction pooler stands in front", purpose=self._purpose)
+            self._prepares = False
+        except _CUT as error:
+            if session is None or session.committing:
+                raise
+            _log.info("a connection was thrown away", error=describe(error))
+        self.close()
+        return await work(await self._connected())
+
+    async def _connected(self) -> "_Session":
+        if self._session is None or self._session.connection.is_closed():
+            connection = await asyncpg.connect(
                 self._dsn,
                 timeout=self._connect_timeout_s,
                 command_timeout=self._command_timeout_s,
                 statement_cache_size=0,
                 server_settings={"application_name": f"clerksync {self._purpose}"},
             )
-        try:
-            if not self._prepares:
-                return await connection.fetch(query, *arguments)
-            statement = self._statements.get(query)
-            if statement is None:
-                statement = self._statements[query] = await connection.prepare(query)
-            return await statement.fetch(*arguments)
-        except BaseException:
-            # Nobody knows what it is in the middle of; at worst in a transaction that nothing would end.
-            self.close()
-            raise
+            self._session = _Session(connection, prepares=self._prepares)
+        return self._session
+
+
+class _Session:
+    """A connection, and the statements that are prepared on it."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", *, prepares: bool) -> None:
+        self.connection = connection
+        self.committing = False
+        """Whether a commit is on its way: then nobody knows what has come about."""
+        self._prepares = prepares
+        self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
+
+    async def fetch(self, query: str, *args: object) -> "Sequence[asyncpg.Record]":
+        if not self._prepares:
+            return await self.connection.fetch(query, *args)
+        return await (await self._prepared(query)).fetch(*args)
+
+    async def fetchrow(self, query: str, *args: object) -> "asyncpg.Record | None":
+        rows = await self.fetch(query, *args)
+        return rows[0] if rows else None
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        rows = await self.fetch(query, *args)
+        return rows[0][0] if rows else None
+
+    async def execute(self, query: str, *args: object) -> str:
+        if not self._prepares:
+            return await self.connection.execute(query, *args)
+        statement = await self._prepared(query)
+        await statement.fetch(*args)
+        return statement.get_statusmsg() or ""
+
+    async def _prepared(self, query: str) -> "PreparedStatement[asyncpg.Record]":
+        statement = self._statements.get(query)
+        if statement is None:
+            statement = self._statements[query] = await self.connection.prepare(query)
+        return statement
