@@ -27,6 +27,8 @@ _CUT = (
     OSError,
 )
 _BEGIN = "begin isolation level read committed"
+_PLAN_ONCE = "set local plan_cache_mode = force_generic_plan"
+"""Left to itself Postgres plans anew for each short array: that takes as long as it takes to insert a profile."""
 
 
 class DedicatedConnection:
@@ -83,7 +85,7 @@ class DedicatedConnection:
         self, session: "_Session", work: "Callable[[Statements], Awaitable[_Result]]", lock_timeout_s: int
     ) -> _Result:
         try:
-            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'")
+            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'; {_PLAN_ONCE}")
             result = await work(session)
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) or not isinstance(error, (*_CUT, TimeoutError)):
