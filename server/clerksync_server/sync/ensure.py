@@ -15,6 +15,7 @@ from clerksync_server.database.profiles import (
     insert_placeholder_organization,
     is_organization_deleted,
     read_organization,
+    read_organizations,
     read_user_profiles,
 )
 from clerksync_server.errors import ClerksyncError, DatabaseRefused, InvalidFields, Refused
@@ -68,6 +69,10 @@ class Ensure:
         self._readers = [database.dedicated("lookups") for _ in range(_LOOKUP_LANES)]
         self._lookups: Coalescer[Pair, UserProfileRow | None] = Coalescer(
             self._look_up, lanes=_LOOKUP_LANES, most=_LOOKUPS_AT_ONCE, group_of=lambda pair: pair[1]
+        )
+        self._organization_reader = database.dedicated("organization lookups")
+        self._organization_lookups: Coalescer[str, OrganizationRow | None] = Coalescer(
+            self._look_up_organizations, lanes=1, most=_LOOKUPS_AT_ONCE
         )
         self._batches = EnsureBatches(
             database, oldest=lambda: timestamp_of(policy.oldest_ms(now_ms=milliseconds_of(now())))
@@ -131,11 +136,13 @@ class Ensure:
         return standings | await self._batches.make_all(missing)
 
     async def organization(self, clerk_org_id: str, token_issued_at: datetime | None) -> EnsuredOrganization:
+        """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
         now_ms = milliseconds_of(self._now())
         evidence_ms, oldest_ms = self._evidence_ms(token_issued_at, now_ms), self._policy.oldest_ms(now_ms=now_ms)
+        organization = await self._organization_lookups.ask(clerk_org_id)
+        if organization is not None:
+            return EnsuredOrganization(organization, created=False)
         async with self._database.connection() as connection:
-            if (organization := await read_organization(connection, clerk_org_id)) is not None:
-                return EnsuredOrganization(organization, created=False)
             deleted = await is_organization_deleted(connection, clerk_org_id)
         verdict = judge_organization(exists=False, deleted=deleted, evidence_ms=evidence_ms, oldest_ms=oldest_ms)
         if verdict is not Verdict.CREATE:
@@ -149,6 +156,10 @@ class Ensure:
         if organization is None:
             raise Refused(Verdict.ORGANIZATION_DELETED)
         return EnsuredOrganization(organization, created=created)
+
+    async def _look_up_organizations(self, clerk_org_ids: Sequence[str]) -> "list[OrganizationRow | None]":
+        organizations = await read_organizations(self._organization_reader, set(clerk_org_ids))
+        return [organizations.get(clerk_org_id) for clerk_org_id in clerk_org_ids]
 
     def _evidence_ms(self, token_issued_at: datetime | None, now_ms: int) -> int:
         issued_at_ms = None if token_issued_at is None else milliseconds_of(token_issued_at)
