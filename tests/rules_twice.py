@@ -19,14 +19,14 @@ from clerksync.v1 import sync_service_pb2
 from clerksync_server.clerk.events import decode_event
 from clerksync_server.clock import milliseconds_of, timestamp_of
 from clerksync_server.database.connection import Database
-from clerksync_server.database.deliveries import Claim, Judgement, Outcome
+from clerksync_server.database.deliveries import Entry, Judgement, Outcome
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.rules.evidence import EvidencePolicy, Verdict
 from clerksync_server.rules.world import World
 from clerksync_server.setting_types import Address
-from clerksync_server.sync.deliveries import Deliveries
+from clerksync_server.sync.deliveries import Deliveries, Delivery
 from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 from clerksync_server.sync.ensure import Ensure
 from clerksync_server.sync.explain import Explain
@@ -80,7 +80,7 @@ class Both:
         attempted_at = timestamp_of(now_ms())
 
         answers = await asyncio.gather(
-            *(self._deliveries.apply(*delivery, attempted_at=attempted_at) for delivery in [*sent, *sent[::3]])
+            *(self._deliveries.apply(Delivery(svix_id, attempted_at, body)) for svix_id, body in [*sent, *sent[::3]])
         )
 
         assert len(sent[::3]) == sum(answer.outcome is Outcome.DUPLICATE for answer in answers)
@@ -100,7 +100,7 @@ class Both:
         event = decode_event(raw, attempted_at_ms=now_ms())
         judgement = Judgement(Outcome.APPLIED, event_type=event.type)
         times = timestamp_of(now_ms()), timestamp_of(now_ms())
-        claim = Claim(f"msg_{next(self._ids)}", *times, hashlib.sha256(raw).digest(), judgement)
+        claim = Entry(f"msg_{next(self._ids)}", *times, hashlib.sha256(raw).digest(), judgement)
         return Received(claim, event)
 
     async def deliver(self, body: bodies.Body) -> None:

@@ -126,22 +126,6 @@ async def test_one_error_is_for_one() -> None:
     assert (good, type(bad)) == ("A1", LookupError)
 
 
-async def test_several_at_once() -> None:
-    """Whoever asks for several has their outcomes in order, errors among them; if it goes away, so do all of them."""
-    line = Line(most=2)
-    gone = asyncio.create_task(line.coalescer.ask_all(["a1", "a2", "a3"]))
-    await settle()
-    asked = asyncio.create_task(line.coalescer.ask_all(["a?", "a5"]))
-    await settle()
-    gone.cancel()
-    line.gate.release()
-    line.gate.release()
-    bad, good = await asked
-
-    assert (type(bad), good) == (LookupError, "A5")
-    assert line.batches == [["a1", "a2"], ["a?", "a5"]]
-
-
 async def test_an_error_of_the_work_is_for_all() -> None:
     """What the work itself raises reaches everybody in the batch, and the next batch leaves as ever."""
     line = Line(is_open=True)
