@@ -1,11 +1,12 @@
 """Reads profiles and organizations, and makes what Ensure finds missing."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from clerksync_server.database.facts import (
+    Lock,
     organization_lock,
     pair_lock,
     take_locks,
@@ -60,6 +61,8 @@ class Obstacles:
     removed_at: datetime | None
     evidence_at: datetime
     """What the call's evidence came to."""
+    oldest: datetime
+    """The oldest evidence that counted."""
 
 
 class Reader(Protocol):
@@ -83,22 +86,28 @@ async def read_user_profiles(reader: "Reader | Connection", pairs: Collection[Pa
     return {(row["clerk_user_id"], row["clerk_org_id"]): _user_profile(row) for row in rows}
 
 
+def locks_of_pairs(pairs: Iterable[Pair]) -> set[Lock]:
+    """What must not change while the profiles are made."""
+    locks: set[Lock] = set()
+    for clerk_user_id, clerk_org_id in pairs:
+        locks |= {organization_lock(clerk_org_id), user_lock(clerk_user_id), pair_lock(clerk_user_id, clerk_org_id)}
+    return locks
+
+
 async def insert_provisional_profiles(
     connection: "Connection", evidence: Mapping[Pair, datetime], *, oldest: datetime
 ) -> dict[Pair, UserProfileRow | Obstacles]:
     """Inserts the profiles that are missing and that nothing speaks against; what was not inserted has its obstacles.
 
-    `evidence` has the time that is proved for each pair.
+    `evidence` has the time that is proved for each pair. Their locks must be held.
     """
-    locks = {organization_lock(clerk_org_id) for _, clerk_org_id in evidence}
-    locks |= {user_lock(clerk_user_id) for clerk_user_id, _ in evidence}
-    locks |= {pair_lock(*pair) for pair in evidence}
-    await take_locks(connection, locks)
     rows = await connection.fetch(
         _SQL["insert_provisional_profiles"], *_columns(evidence), list(evidence.values()), oldest
     )
     return {
-        (row["clerk_user_id"], row["clerk_org_id"]): _obstacles(row) if row["id"] is None else _user_profile(row)
+        (row["clerk_user_id"], row["clerk_org_id"]): (
+            _obstacles(row, oldest) if row["id"] is None else _user_profile(row)
+        )
         for row in rows
     }
 
@@ -122,8 +131,14 @@ def _user_profile(row: "asyncpg.Record") -> UserProfileRow:
     return UserProfileRow(**{field.name: row[field.name] for field in fields(UserProfileRow)})
 
 
-def _obstacles(row: "asyncpg.Record") -> Obstacles:
-    return Obstacles(**{field.name: row[field.name] for field in fields(Obstacles)})
+def _obstacles(row: "asyncpg.Record", oldest: datetime) -> Obstacles:
+    return Obstacles(
+        user_deleted=row["user_deleted"],
+        organization_deleted=row["organization_deleted"],
+        removed_at=row["removed_at"],
+        evidence_at=row["evidence_at"],
+        oldest=oldest,
+    )
 
 
 def _columns(pairs: Collection[Pair]) -> tuple[list[str], list[str]]:

@@ -16,7 +16,8 @@ from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES, organization_
 from clerksync_server.grpc_api.status import status_of
 from clerksync_server.ops import metrics
 from clerksync_server.sync.deliveries import Deliveries
-from clerksync_server.sync.ensure import Ensure, EnsuredProfile, Sighting
+from clerksync_server.sync.ensure import Ensure, Sighting
+from clerksync_server.sync.ensure_batches import EnsuredProfile
 from clerksync_server.sync.explain import Explain
 from clerksync_server.sync.removals import RemovalFeed, Update
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
@@ -38,6 +38,13 @@ class Coalescer(Generic[_Item, _Outcome]):
 
     async def ask(self, item: _Item) -> _Outcome:
         """Returns the item's outcome, or raises it. Cancelling the caller cancels no work that has begun."""
+        return await self._submit(item)
+
+    async def ask_all(self, items: Iterable[_Item]) -> "list[_Outcome | BaseException]":
+        """The outcomes in the order of the items, which need not travel together; exceptions are not raised."""
+        return await asyncio.gather(*map(self._submit, items), return_exceptions=True)
+
+    def _submit(self, item: _Item) -> "asyncio.Future[_Outcome]":
         outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(self._group_of(item), deque()).append((item, outcome))
         if self._free_lanes:
@@ -46,7 +53,7 @@ class Coalescer(Generic[_Item, _Outcome]):
             task = asyncio.get_running_loop().create_task(self._run(), context=Context())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return await outcome
+        return outcome
 
     async def _run(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from clerksync_server.clock import milliseconds_of, timestamp_of, utc_now
 from clerksync_server.database.connection import Database
@@ -13,7 +13,6 @@ from clerksync_server.database.profiles import (
     Pair,
     UserProfileRow,
     insert_placeholder_organization,
-    insert_provisional_profiles,
     is_organization_deleted,
     read_organization,
     read_user_profiles,
@@ -26,6 +25,7 @@ from clerksync_server.rules.evidence import (
     judge_profile,
 )
 from clerksync_server.sync.coalescing import Coalescer
+from clerksync_server.sync.ensure_batches import EnsureBatches, EnsuredProfile, Standing, latest_of_each
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
@@ -35,20 +35,6 @@ _FUTURE_LIMIT_MS = 24 * 60 * 60 * 1000
 _LOOKUP_LANES = 1
 """Connections for look-ups. With two the batches were smaller, and a call cost a tenth more CPU."""
 _LOOKUPS_AT_ONCE = 1000
-_PAIRS_A_TRANSACTION = 16
-"""Each takes three locks, and Postgres has room for 64 a connection: so all connections may do this at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnsuredProfile:
-    """The profile, and whether this call made it."""
-
-    profile: UserProfileRow
-    created: bool
-
-
-_Standing: TypeAlias = EnsuredProfile | Obstacles | DatabaseRefused
-"""What became of a pair: there, made or found; what speaks against it; or refused by the application's database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +69,20 @@ class Ensure:
         self._lookups: Coalescer[Pair, UserProfileRow | None] = Coalescer(
             self._look_up, lanes=_LOOKUP_LANES, most=_LOOKUPS_AT_ONCE, group_of=lambda pair: pair[1]
         )
+        self._batches = EnsureBatches(
+            database, oldest=lambda: timestamp_of(policy.oldest_ms(now_ms=milliseconds_of(now())))
+        )
 
     async def user_profile(self, sighting: Sighting) -> EnsuredProfile:
-        """Raises Refused, InvalidFields or DatabaseUnavailable."""
-        self._evidence_ms(sighting.token_issued_at, milliseconds_of(self._now()))
+        """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
+        evidence_ms = self._evidence_ms(sighting.token_issued_at, milliseconds_of(self._now()))
         profile = await self._lookups.ask(sighting.pair)
         if profile is not None:
             return EnsuredProfile(profile, created=False)
-        (outcome,) = await self.user_profiles([sighting])
-        if isinstance(outcome, ClerksyncError):
-            raise outcome
-        return outcome
+        made = await self._batches.make(sighting.pair, timestamp_of(evidence_ms))
+        if isinstance(made, Obstacles):
+            raise _refusal(made, evidence_ms)
+        return made
 
     async def _look_up(self, pairs: Sequence[Pair]) -> "list[UserProfileRow | None]":
         """One statement for all who wait, by a connection that waits for no lock and no transaction."""
@@ -111,7 +100,6 @@ class Ensure:
         created; where that is refused, each is judged by its own evidence.
         """
         now_ms = milliseconds_of(self._now())
-        oldest_ms = self._policy.oldest_ms(now_ms=now_ms)
         evidence: dict[int, int] = {}
         outcomes: dict[int, EnsuredProfile | ClerksyncError] = {}
         for index, sighting in enumerate(sightings):
@@ -119,61 +107,28 @@ class Ensure:
                 evidence[index] = self._evidence_ms(sighting.token_issued_at, now_ms)
             except InvalidFields as error:
                 outcomes[index] = error
-        speakers: dict[Pair, int] = {}
-        # Among equals the first stays the first.
-        for index in sorted(evidence, key=evidence.__getitem__, reverse=True):
-            speakers.setdefault(sightings[index].pair, index)
-        standings = await self._standings(
-            {pair: timestamp_of(evidence[index]) for pair, index in speakers.items()}, timestamp_of(oldest_ms)
-        )
+        speakers = latest_of_each([sighting.pair for sighting in sightings], evidence)
+        standings = await self._standings({pair: timestamp_of(evidence[index]) for pair, index in speakers.items()})
         for index, evidence_ms in evidence.items():
             standing = standings[pair := sightings[index].pair]
             if isinstance(standing, Obstacles):
-                outcomes[index] = _refusal(standing, evidence_ms, oldest_ms)
+                outcomes[index] = _refusal(standing, evidence_ms)
             elif isinstance(standing, EnsuredProfile) and speakers[pair] != index:
                 outcomes[index] = replace(standing, created=False)
             else:
                 outcomes[index] = standing
         return [outcomes[index] for index in range(len(sightings))]
 
-    async def _standings(self, evidence: Mapping[Pair, datetime], oldest: datetime) -> dict[Pair, _Standing]:
+    async def _standings(self, evidence: Mapping[Pair, datetime]) -> dict[Pair, Standing]:
         if not evidence:
             return {}
         async with self._database.connection() as connection:
             profiles = await read_user_profiles(connection, evidence.keys())
-        standings: dict[Pair, _Standing] = {
+        standings: dict[Pair, Standing] = {
             pair: EnsuredProfile(profile, created=False) for pair, profile in profiles.items()
         }
-        missing = [pair for pair in evidence if pair not in standings]
-        for start in range(0, len(missing), _PAIRS_A_TRANSACTION):
-            pairs = missing[start : start + _PAIRS_A_TRANSACTION]
-            standings |= await self._make({pair: evidence[pair] for pair in pairs}, oldest)
-        return standings
-
-    async def _make(self, evidence: Mapping[Pair, datetime], oldest: datetime) -> dict[Pair, _Standing]:
-        """Makes the profiles that are missing, in one transaction; if one of them is refused by the database, apart."""
-
-        async def work(connection: "Connection") -> dict[Pair, _Standing]:
-            inserted = await insert_provisional_profiles(connection, evidence, oldest=oldest)
-            standings: dict[Pair, _Standing] = {
-                pair: row if isinstance(row, Obstacles) else EnsuredProfile(row, created=True)
-                for pair, row in inserted.items()
-            }
-            if left_out := [pair for pair, row in inserted.items() if isinstance(row, Obstacles)]:
-                # Somebody else may have made them since we looked.
-                existing = await read_user_profiles(connection, left_out)
-                standings |= {pair: EnsuredProfile(profile, created=False) for pair, profile in existing.items()}
-            return standings
-
-        try:
-            return await self._database.transaction(work)
-        except DatabaseRefused as error:
-            if len(evidence) == 1:
-                return dict.fromkeys(evidence, error)
-            standings: dict[Pair, _Standing] = {}
-            for pair, evidence_at in evidence.items():
-                standings |= await self._make({pair: evidence_at}, oldest)
-            return standings
+        missing = {pair: evidence_at for pair, evidence_at in evidence.items() if pair not in standings}
+        return standings | await self._batches.make_all(missing)
 
     async def organization(self, clerk_org_id: str, token_issued_at: datetime | None) -> EnsuredOrganization:
         now_ms = milliseconds_of(self._now())
@@ -204,7 +159,7 @@ class Ensure:
         return self._policy.evidence_ms(now_ms=now_ms, token_issued_at_ms=issued_at_ms)
 
 
-def _refusal(obstacles: Obstacles, evidence_ms: int, oldest_ms: int) -> ClerksyncError:
+def _refusal(obstacles: Obstacles, evidence_ms: int) -> ClerksyncError:
     verdict = judge_profile(
         exists=False,
         user_deleted=obstacles.user_deleted,
@@ -212,7 +167,7 @@ def _refusal(obstacles: Obstacles, evidence_ms: int, oldest_ms: int) -> Clerksyn
         removed_at_ms=None if obstacles.removed_at is None else milliseconds_of(obstacles.removed_at),
         # Postgres's clock has bounded the latest evidence, and so bounds any other.
         evidence_ms=min(evidence_ms, milliseconds_of(obstacles.evidence_at)),
-        oldest_ms=oldest_ms,
+        oldest_ms=milliseconds_of(obstacles.oldest),
     )
     if verdict is Verdict.CREATE:
         return DatabaseRefused("nothing was inserted: a trigger may have left the row out")
