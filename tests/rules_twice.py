@@ -19,7 +19,7 @@ from clerksync.v1 import sync_service_pb2
 from clerksync_server.clerk.events import decode_event
 from clerksync_server.clock import milliseconds_of, timestamp_of
 from clerksync_server.database.connection import Database
-from clerksync_server.database.deliveries import Claim, Judgement, Outcome
+from clerksync_server.database.deliveries import Entry, Judgement, Outcome
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
@@ -100,7 +100,7 @@ class Both:
         event = decode_event(raw, attempted_at_ms=now_ms())
         judgement = Judgement(Outcome.APPLIED, event_type=event.type)
         times = timestamp_of(now_ms()), timestamp_of(now_ms())
-        claim = Claim(f"msg_{next(self._ids)}", *times, hashlib.sha256(raw).digest(), judgement)
+        claim = Entry(f"msg_{next(self._ids)}", *times, hashlib.sha256(raw).digest(), judgement)
         return Received(claim, event)
 
     async def deliver(self, body: bodies.Body) -> None:

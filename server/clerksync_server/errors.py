@@ -4,6 +4,7 @@ ClerksyncError
 ├── InvalidFields            the request is ill-formed
 ├── Refused                  Ensure may not make the row: removed, deleted, or the token is too old
 ├── DeliveryNotFound         the ledger does not hold the delivery
+├── DeliveryContended        a delivery of a batch would have to wait for others: it has to be applied by itself
 ├── DatabaseUnavailable      Postgres cannot take the work now
 ├── DatabaseRefused          Postgres refuses the values, or a constraint of the application's does
 └── ShuttingDown             this process is stopping
@@ -53,6 +54,13 @@ class DeliveryNotFound(ClerksyncError):
 
     def __init__(self) -> None:
         super().__init__("the ledger holds no delivery with this svix_id")
+
+
+class DeliveryContended(ClerksyncError):
+    """A delivery of a batch would have to wait for others."""
+
+    def __init__(self) -> None:
+        super().__init__("the delivery would have to wait for others; send it by itself with ApplyClerkEvent")
 
 
 class DatabaseUnavailable(ClerksyncError):

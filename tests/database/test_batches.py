@@ -3,16 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import bodies
 import pytest
 from stack import now_ms
+from structlog.testing import capture_logs
 
 from clerksync_server.clock import timestamp_of
 from clerksync_server.database.connection import Database
 from clerksync_server.errors import DatabaseUnavailable
+from clerksync_server.sync import delivery_batches
 from clerksync_server.sync.deliveries import Applied, Deliveries
 
 if TYPE_CHECKING:
@@ -253,6 +256,60 @@ async def test_rows_keep_their_ids(deliveries: Deliveries, connection: "Connecti
     assert before == await connection.fetch(state)
     for table in ("organization", "user_profile"):
         assert await connection.fetchval(f"select bool_and(updated_at > created_at) from public.{table}")
+
+
+async def test_evidence_of_the_same_millisecond(deliveries: Deliveries, connection: "Connection") -> None:
+    """A provisional profile whose evidence is later than a removal by less than a millisecond stays, in a batch too."""
+    t = now_ms() - 1000
+    await connection.execute("insert into public.organization (clerk_org_id, name) values ($1, 'One')", ORG)
+    await connection.executemany(
+        "insert into public.user_profile (clerk_user_id, clerk_org_id, evidence_at) values ($1, $2, $3)",
+        [(USERS[0], ORG, timestamp_of(t)), (USERS[1], ORG, timestamp_of(t) + timedelta(microseconds=1))],
+    )
+    ends: list[tuple[str, bodies.Body]] = [
+        (f"msg_{user}_left", bodies.membership("deleted", user, ORG, at=t, joined_at=t - 1)) for user in USERS[:2]
+    ]
+
+    await apply(deliveries, ends)
+
+    assert await members(connection) == [USERS[1]]
+
+
+async def test_the_same_delivery_at_two_replicas(database_url: str, connection: "Connection") -> None:
+    """Deliveries that two replicas are given at once are applied once, and neither waits until a lock times out."""
+    t = now_ms()
+    told = [(f"msg_{n}", bodies.organization("created", f"org_{n % 10}", at=t)) for n in range(100)] + joined(at=t)
+    databases = [Database(database_url, pool_size=4) for _ in range(2)]
+    for database in databases:
+        await database.open()
+    try:
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(
+                apply(Deliveries(databases[0]), told), apply(Deliveries(databases[1]), [*reversed(told)])
+            )
+    finally:
+        for database in databases:
+            await database.close()
+
+    pairs = [{one, other} for one, other in zip(outcomes(answers[0]), reversed(outcomes(answers[1])), strict=True)]
+    assert all("duplicate" in pair and len(pair) == 2 for pair in pairs)
+    assert await connection.fetchval("select sum(times_applied) from clerksync.webhook_delivery") == len(told)
+
+
+async def test_a_defect_in_a_batch(deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw fails no delivery, and is told as a defect, with its place and without its text."""
+
+    async def broken(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(delivery_batches, "join_facts", broken)
+
+    with capture_logs() as logs:
+        answers = await apply(deliveries, joined(at=now_ms()))
+
+    assert ["applied"] * 20 == outcomes(answers)
+    assert {"KeyError"} == {line["error"] for line in logs if line["event"] == "defect"}
+    assert "secret" not in str(logs)
 
 
 async def test_no_database(deliveries: Deliveries) -> None:

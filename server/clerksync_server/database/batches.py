@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clerksync_server.clock import milliseconds_of, timestamp_of
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
 
 _SQL = load_queries("batches.sql")
+_LESS_THAN_1_MS = timedelta(microseconds=999)
+"""Rounds up: evidence of a moment after a removal stands, and removals are timed in whole milliseconds."""
 _BEGINNING_MS = -(10**14)
 """Before all evidence: what a provisional row of an earlier set-up rests on."""
 
@@ -112,7 +114,9 @@ async def _read(connection: "Connection", rows: _Rows) -> None:
             world.pairs[key] = PairRegister(living=_membership(row), tombstone=_tombstone(row))
             if row["has_profile"] and row["clerk_membership_id"] is None:
                 evidence_at = row["evidence_at"]
-                rows.provisional[key] = _BEGINNING_MS if evidence_at is None else milliseconds_of(evidence_at)
+                rows.provisional[key] = (
+                    _BEGINNING_MS if evidence_at is None else milliseconds_of(evidence_at + _LESS_THAN_1_MS)
+                )
 
 
 def _organization(row: "asyncpg.Record") -> OrganizationSnapshot | None:

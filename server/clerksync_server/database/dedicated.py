@@ -10,6 +10,7 @@ from asyncpg import exceptions as pg
 from clerksync_server.database.errors import describe, translated_errors
 from clerksync_server.database.retrying import repeated_if_lost
 from clerksync_server.database.statements import Statements
+from clerksync_server.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
@@ -43,6 +44,7 @@ class DedicatedConnection:
         self._command_timeout_s = command_timeout_s
         self._session: _Session | None = None
         self._prepares = True
+        self._is_closed = False
 
     async def fetch(self, query: str, *args: object) -> "Sequence[asyncpg.Record]":
         """Runs a query that only reads: it may be run twice."""
@@ -52,7 +54,7 @@ class DedicatedConnection:
                 return await session.fetch(query, *args)
             except BaseException:
                 # Nobody knows what it is in the middle of; at worst in a transaction that nothing would end.
-                self.close()
+                self._cut()
                 raise
 
         with translated_errors():
@@ -74,7 +76,11 @@ class DedicatedConnection:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def close(self) -> None:
-        """Cuts it; what it has not committed does not come about."""
+        """For good. What it has not committed does not come about."""
+        self._is_closed = True
+        self._cut()
+
+    def _cut(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.connection.terminate()
@@ -89,16 +95,16 @@ class DedicatedConnection:
             if isinstance(error, asyncpg.PostgresError) or not isinstance(error, (*_CUT, TimeoutError)):
                 await self._roll_back(session)
             else:
-                self.close()
+                self._cut()
             raise
         except BaseException:
-            self.close()
+            self._cut()
             raise
         session.committing = True
         try:
             await session.connection.execute("commit")
         except BaseException:
-            self.close()
+            self._cut()
             raise
         session.committing = False
         return result
@@ -108,7 +114,7 @@ class DedicatedConnection:
         try:
             await session.connection.execute("rollback")
         except Exception:  # noqa: BLE001
-            self.close()
+            self._cut()
 
     async def _twice_if_cut(self, work: "Callable[[_Session], Awaitable[_Result]]") -> _Result:
         """Again by a new connection where the old one was cut; not where it may have been cut after a commit."""
@@ -122,10 +128,12 @@ class DedicatedConnection:
             if session is None or session.committing:
                 raise
             _log.info("a connection was thrown away", error=describe(error))
-        self.close()
+        self._cut()
         return await work(await self._connected())
 
     async def _connected(self) -> "_Session":
+        if self._is_closed:
+            raise DatabaseUnavailable("the connection is closed")
         if self._session is None or self._session.connection.is_closed():
             connection = await asyncpg.connect(
                 self._dsn,

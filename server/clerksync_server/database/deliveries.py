@@ -1,6 +1,6 @@
 """The ledger of webhook deliveries."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
 
 _SQL = load_queries("deliveries.sql")
-_LOCK_TIMEOUT = "1s"
-"""Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
 
 
 class Outcome(StrEnum):
@@ -48,14 +46,16 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What the ledger says of a delivery when it is entered."""
+class Entry:
+    """A delivery as it is entered in the ledger."""
 
     svix_id: str
     attempted_at: datetime
     received_at: datetime
     body_sha256: bytes
     judgement: Judgement
+    facts_joined: bool = False
+    """Whether the transaction that enters it has joined its facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +70,13 @@ class DeliveryRow:
     judgement: Judgement
 
 
-async def claim_delivery(connection: "Connection", claim: Claim, *, lock_timeout: str | None = None) -> bool:
-    """Enters the delivery; returns False if it was entered before. Waits for a transaction that is entering it now."""
-    return bool(await connection.fetchval(_SQL["claim_delivery"], *_columns(claim), lock_timeout))
+async def enter_deliveries(connection: "Connection", entries: Sequence[Entry]) -> int:
+    """Enters them in the order in which they were joined, none of them twice; returns how many were not there before.
 
-
-async def claim_deliveries(connection: "Connection", claims: Sequence[Claim]) -> set[str]:
-    """Enters them, none of them twice; returns the ids that were not entered before.
-
-    From here on the transaction waits only a moment for what others lock: what waits for long would hold up the rest.
+    Waits for a transaction that is entering one of them now. Comes last in a transaction, after all locks and rows.
     """
-    if len(claims) == 1:
-        (claim,) = claims
-        return {claim.svix_id} if await claim_delivery(connection, claim, lock_timeout=_LOCK_TIMEOUT) else set()
-    columns = [list(column) for column in zip(*map(_columns, claims), strict=True)]
-    rows = await connection.fetch(_SQL["claim_deliveries"], *columns, _LOCK_TIMEOUT)
-    return {row["svix_id"] for row in rows}
-
-
-async def unclaim_deliveries(connection: "Connection", svix_ids: Collection[str]) -> None:
-    """Takes back what this transaction has entered."""
-    await connection.execute(_SQL["unclaim_deliveries"], list(svix_ids))
-
-
-async def settle_deliveries(connection: "Connection", rules: Mapping[str, Rule]) -> None:
-    """Writes the rules that decided about deliveries that this transaction has entered, in the order of joining."""
-    outcomes = [OUTCOMES[rule.effect] for rule in rules.values()]
-    await connection.execute(_SQL["settle_deliveries"], list(rules), outcomes, list(rules.values()))
+    columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
+    return len(await connection.fetch(_SQL["enter_deliveries"], *columns))
 
 
 async def read_outcomes(connection: "Connection", svix_ids: Collection[str]) -> dict[str, Outcome]:
@@ -105,7 +85,7 @@ async def read_outcomes(connection: "Connection", svix_ids: Collection[str]) -> 
 
 
 async def settle_delivery(connection: "Connection", svix_id: str, judgement: Judgement, *, facts_joined: bool) -> None:
-    """Writes the judgement of a delivery that this transaction has claimed or locked."""
+    """Writes the judgement of a delivery that is in the ledger and that this transaction has locked."""
     await connection.execute(
         _SQL["settle_delivery"],
         svix_id,
@@ -162,13 +142,13 @@ def _delivery(row: "asyncpg.Record") -> DeliveryRow:
     )
 
 
-def _columns(claim: Claim) -> tuple[object, ...]:
-    judgement = claim.judgement
+def _columns(entry: Entry) -> tuple[object, ...]:
+    judgement = entry.judgement
     return (
-        claim.svix_id,
-        claim.attempted_at,
-        claim.received_at,
-        claim.body_sha256,
+        entry.svix_id,
+        entry.attempted_at,
+        entry.received_at,
+        entry.body_sha256,
         judgement.event_type,
         judgement.event_at,
         judgement.clerk_user_id,
@@ -177,4 +157,5 @@ def _columns(claim: Claim) -> tuple[object, ...]:
         judgement.body,
         judgement.quarantine_reason,
         judgement.rule,
+        int(entry.facts_joined),
     )

@@ -12,6 +12,7 @@ from clerksync_server.errors import (
     ClerksyncError,
     DatabaseRefused,
     DatabaseUnavailable,
+    DeliveryContended,
     DeliveryNotFound,
     InvalidFields,
     Refused,
@@ -34,6 +35,7 @@ _INTERNAL = _Row(grpc.StatusCode.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL)
 _TABLE: dict[type[ClerksyncError], _Row] = {
     InvalidFields: _Row(grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
     DeliveryNotFound: _Row(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
+    DeliveryContended: _Row(grpc.StatusCode.ABORTED, ErrorReason.ERROR_REASON_DELIVERY_CONTENDED),
     DatabaseUnavailable: _Row(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 2),
     ShuttingDown: _Row(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_SHUTTING_DOWN, 1),
     DatabaseRefused: _INTERNAL,

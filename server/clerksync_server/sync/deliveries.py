@@ -1,7 +1,7 @@
 """Applies webhook deliveries: each exactly once, its effect and its entry in the ledger in one transaction."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,18 +12,20 @@ from clerksync_server.clock import milliseconds_of, timestamp_of, utc_now
 from clerksync_server.database.connection import Database
 from clerksync_server.database.deliveries import (
     OUTCOMES,
-    Claim,
     DeliveryRow,
+    Entry,
     Judgement,
     Outcome,
-    claim_delivery,
+    enter_deliveries,
     list_deliveries,
     read_delivery,
+    read_outcomes,
     settle_delivery,
 )
 from clerksync_server.database.facts import join_fact, locks_of, take_locks
 from clerksync_server.errors import DatabaseRefused, DeliveryNotFound
 from clerksync_server.rules.decisions import Rule
+from clerksync_server.rules.facts import Fact
 from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ class Applied:
 
     outcome: Outcome
     event_type: str | None
+
+
+class _EnteredMeanwhile(Exception):
+    """Another transaction has entered the same delivery: nothing of this one must be committed."""
 
 
 class Deliveries:
@@ -53,8 +59,8 @@ class Deliveries:
     async def apply(self, svix_id: str, body: bytes, *, attempted_at: datetime) -> Applied:
         """Returns once the effect is committed. A repeat changes nothing, unless what it repeats was not applied."""
         event, judgement = self._read(body, attempted_at)
-        claim = Claim(svix_id, attempted_at, self._now(), hashlib.sha256(body).digest(), judgement)
-        delivery = Received(claim, event)
+        entry = Entry(svix_id, attempted_at, self._now(), hashlib.sha256(body).digest(), judgement)
+        delivery = Received(entry, event)
         settled = await self._batches.apply(delivery)
         if settled is None:
             settled = await self._apply_apart(delivery, body)
@@ -67,22 +73,32 @@ class Deliveries:
 
         def enter(delivery: Received) -> "Callable[[Connection], Awaitable[Judgement | None]]":
             async def work(connection: "Connection") -> Judgement | None:
-                claim = delivery.claim
-                claimed = await claim_delivery(connection, claim)
-                return (
-                    await self._settle(connection, claim.svix_id, claim.judgement, delivery.event) if claimed else None
-                )
+                svix_id, rule = delivery.entry.svix_id, None
+                if delivery.facts:
+                    await take_locks(connection, set().union(*map(locks_of, delivery.facts)))
+                    if await read_outcomes(connection, [svix_id]):
+                        return None
+                    rule = await _join(connection, delivery.facts)
+                entry = delivery.judged(rule)
+                if not await enter_deliveries(connection, [entry]):
+                    raise _EnteredMeanwhile
+                return entry.judgement
 
             return work
 
         try:
             return await self._database.transaction(enter(delivery))
+        except _EnteredMeanwhile:
+            return None
         except DatabaseRefused as error:
             # Sent again it would be refused again; kept, it can be redriven once what refuses it has been mended.
             reason = f"refused by the database: {error.detail}"
-            judgement = _quarantined(delivery.claim.judgement, body, reason, Rule.REFUSED_BY_DATABASE)
-            refused = Received(replace(delivery.claim, judgement=judgement), None)
+            judgement = _quarantined(delivery.entry.judgement, body, reason, Rule.REFUSED_BY_DATABASE)
+            refused = Received(replace(delivery.entry, judgement=judgement), None)
+        try:
             return await self._database.transaction(enter(refused))
+        except _EnteredMeanwhile:
+            return None
 
     async def redrive(self, svix_id: str) -> DeliveryRow:
         """Tries a quarantined delivery again and returns it as it is afterwards; leaves any other as it is."""
@@ -146,8 +162,8 @@ class Deliveries:
         ours = event is not None and event.ours
         if event is not None and ours:
             await take_locks(connection, set().union(*map(locks_of, event.facts)))
-            rules = [await join_fact(connection, fact) for fact in event.facts]
-            judgement = replace(judgement, outcome=OUTCOMES[rules[-1].effect], rule=rules[-1])
+            rule = await _join(connection, event.facts)
+            judgement = replace(judgement, outcome=OUTCOMES[rule.effect], rule=rule)
         await settle_delivery(connection, svix_id, judgement, facts_joined=ours)
         return judgement
 
@@ -168,6 +184,11 @@ class Deliveries:
         except DatabaseRefused:
             outcome = Outcome.DUPLICATE
         return Applied(outcome, judgement.event_type)
+
+
+async def _join(connection: "Connection", facts: Sequence[Fact]) -> Rule:
+    """Joins the facts; the last one, about the event's own subject, has the rule that decided."""
+    return [await join_fact(connection, fact) for fact in facts][-1]
 
 
 def _quarantined(judgement: Judgement, body: bytes, reason: str, rule: Rule) -> Judgement:

@@ -1,8 +1,7 @@
 """Applies the deliveries that wait at the same time in one transaction."""
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -11,37 +10,35 @@ from clerksync_server.database.batches import Overtaken, join_facts
 from clerksync_server.database.connection import Database
 from clerksync_server.database.deliveries import (
     OUTCOMES,
-    Claim,
+    Entry,
     Judgement,
     Outcome,
-    claim_deliveries,
+    enter_deliveries,
     read_outcomes,
-    settle_deliveries,
-    settle_delivery,
-    unclaim_deliveries,
 )
-from clerksync_server.database.errors import describe, noticing_locks
-from clerksync_server.database.facts import join_fact, locks_of_all, try_locks
-from clerksync_server.errors import DatabaseUnavailable
+from clerksync_server.database.errors import LockedElsewhere, describe, noticing_locks
+from clerksync_server.database.facts import locks_of_all, try_locks
+from clerksync_server.database.statements import Statements
+from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
+from clerksync_server.ops.logs import frames_of
 from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import Fact, OrganizationDeleted
 from clerksync_server.sync.coalescing import Coalescer
 
-if TYPE_CHECKING:
-    from clerksync_server.database.connection import Connection
-
 _log = structlog.get_logger(__name__)
 _LANES = 2
-_MOST = 32
-"""Each takes at most three locks. Postgres has room for 64 for each connection that it allows, in one pool for all."""
+_MOST = 64
+"""Each takes at most three locks; Postgres has room for 64 for each connection that it allows, in one pool for all."""
+_LOCK_TIMEOUT_S = 1
+"""Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
 _APART = None
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A delivery that has been read, and what the ledger says of it so far; no `event` if it was not understood."""
+    """A delivery that has been read, and what is to be entered in the ledger; no `event` if it was not understood."""
 
-    claim: Claim
+    entry: Entry
     event: ClerkEvent | None
 
     @property
@@ -59,7 +56,14 @@ class Received:
 
     @property
     def group(self) -> Hashable:
-        return self.claim.judgement.clerk_org_id or self.claim.judgement.clerk_user_id
+        return self.entry.judgement.clerk_org_id or self.entry.judgement.clerk_user_id
+
+    def judged(self, rule: Rule | None) -> Entry:
+        """What is entered once the facts were joined, with the rule that decided; None where there were none."""
+        if rule is None:
+            return self.entry
+        judgement = replace(self.entry.judgement, outcome=OUTCOMES[rule.effect], rule=rule)
+        return replace(self.entry, judgement=judgement, facts_joined=True)
 
 
 class DeliveryBatches:
@@ -70,7 +74,7 @@ class DeliveryBatches:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._connections = [database.dedicated("deliveries") for _ in range(_LANES)]
         self._coalescer: Coalescer[Received, Judgement | None] = Coalescer(
             self.apply_together, lanes=_LANES, most=_MOST, group_of=lambda delivery: delivery.group
         )
@@ -82,92 +86,71 @@ class DeliveryBatches:
     async def apply_together(self, deliveries: Sequence[Received]) -> Sequence[Judgement | None]:
         """Applies them as if one after the other; what `apply` returns, for each. Raises DatabaseUnavailable."""
 
-        async def work(connection: "Connection") -> Sequence[Judgement | None]:
+        async def work(connection: Statements) -> Sequence[Judgement | None]:
             with noticing_locks():
                 return await _apply_all(connection, deliveries)
 
+        connection = self._connections.pop()
         try:
-            return await self._transaction(work)
+            try:
+                return await connection.transaction(work, lock_timeout_s=_LOCK_TIMEOUT_S)
+            except Overtaken:
+                # Now the rows are there that another transaction has made, and can be locked.
+                return await connection.transaction(work, lock_timeout_s=_LOCK_TIMEOUT_S)
         except DatabaseUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001
-            # One of them may be at fault, in whichever way. Apart it is told so, and the others go through.
+        except (DatabaseRefused, LockedElsewhere, Overtaken) as error:
+            # One of them may be at fault. Apart it is told so, and the others go through.
             _log.info("a batch is applied one by one", size=len(deliveries), error=describe(error.__cause__ or error))
+        except Exception as error:  # noqa: BLE001
+            # The others are not to suffer from it, but it must not stay hidden either.
+            _log.error("defect", error=type(error).__name__, frames=frames_of(error), size=len(deliveries))
+        finally:
+            self._connections.append(connection)
         return [_APART] * len(deliveries)
 
-    async def _transaction(
-        self, work: "Callable[[Connection], Awaitable[Sequence[Judgement | None]]]"
-    ) -> Sequence[Judgement | None]:
-        try:
-            return await self._database.transaction(work)
-        except Overtaken:
-            # Now the rows are there that another transaction has made, and can be locked.
-            return await self._database.transaction(work)
 
-
-async def _apply_all(connection: "Connection", deliveries: Sequence[Received]) -> Sequence[Judgement | None]:
+async def _apply_all(connection: Statements, deliveries: Sequence[Received]) -> Sequence[Judgement | None]:
+    """In the one order of all who write deliveries: locks, rows, and the ledger last."""
     firsts: dict[str, Received] = {}
     is_first = []
     for delivery in deliveries:
-        is_first.append(delivery.claim.svix_id not in firsts)
-        firsts.setdefault(delivery.claim.svix_id, delivery)
-    claimed = await claim_deliveries(connection, [delivery.claim for delivery in firsts.values()])
-    entered = {svix_id: delivery for svix_id, delivery in firsts.items() if svix_id in claimed}
-    left_out = await _lock(connection, entered)
-    rules = await _join(connection, {svix_id: entered[svix_id] for svix_id in entered if svix_id not in left_out})
-    settled = {
-        svix_id: _settled(delivery.claim.judgement, rules.get(svix_id))
-        for svix_id, delivery in entered.items()
-        if svix_id not in left_out
-    }
-    known = {svix_id: judgement.outcome for svix_id, judgement in settled.items()}
-    if repeats := firsts.keys() - claimed:
-        known |= await read_outcomes(connection, repeats)
+        is_first.append(delivery.entry.svix_id not in firsts)
+        firsts.setdefault(delivery.entry.svix_id, delivery)
+    left_out = await _lock(connection, firsts)
+    known = await read_outcomes(connection, firsts.keys() - left_out)
+    new = {svix_id: told for svix_id, told in firsts.items() if svix_id not in left_out and svix_id not in known}
+    rules = await _join(connection, new)
+    entered = {svix_id: delivery.judged(rules.get(svix_id)) for svix_id, delivery in new.items()}
+    if entered and await enter_deliveries(connection, list(entered.values())) < len(entered):
+        raise Overtaken
+    known |= {svix_id: entry.judgement.outcome for svix_id, entry in entered.items()}
 
     def answer(delivery: Received, *, first: bool) -> Judgement | None:
-        svix_id = delivery.claim.svix_id
+        svix_id = delivery.entry.svix_id
         if svix_id in left_out:
             return _APART
-        if first and svix_id in settled:
-            return settled[svix_id]
-        if delivery.ours and known.get(svix_id) in (Outcome.QUARANTINED, Outcome.IGNORED):
+        if first and svix_id in entered:
+            return entered[svix_id].judgement
+        if delivery.ours and known[svix_id] in (Outcome.QUARANTINED, Outcome.IGNORED):
             return _APART
-        return replace(delivery.claim.judgement, outcome=Outcome.DUPLICATE)
+        return replace(delivery.entry.judgement, outcome=Outcome.DUPLICATE)
 
     return [answer(delivery, first=first) for delivery, first in zip(deliveries, is_first, strict=True)]
 
 
-async def _lock(connection: "Connection", entered: Mapping[str, Received]) -> set[str]:
+async def _lock(connection: Statements, deliveries: Mapping[str, Received]) -> set[str]:
     """Takes the locks of all facts; returns the deliveries that are left out because others hold one of theirs.
 
     Nobody waits here: what holds the lock may be the deletion of a large organization.
     """
-    locks = {svix_id: locks_of_all(delivery.facts) for svix_id, delivery in entered.items()}
-    if not any(locks.values()):
+    wanted = locks_of_all(fact for delivery in deliveries.values() for fact in delivery.facts)
+    if not wanted or not (held := await try_locks(connection, wanted)):
         return set()
-    held = await try_locks(connection, locks_of_all(fact for delivery in entered.values() for fact in delivery.facts))
-    left_out = {svix_id for svix_id, names in locks.items() if not held.isdisjoint(names)}
-    if left_out:
-        await unclaim_deliveries(connection, left_out)
-    return left_out
+    return {svix_id for svix_id, delivery in deliveries.items() if not held.isdisjoint(locks_of_all(delivery.facts))}
 
 
-async def _join(connection: "Connection", deliveries: Mapping[str, Received]) -> dict[str, Rule]:
-    """Joins the facts of those that have any, notes in the ledger which rule decided about each, and returns that."""
+async def _join(connection: Statements, deliveries: Mapping[str, Received]) -> dict[str, Rule]:
+    """Joins the facts of those that have any; returns which rule decided about each."""
     told = {svix_id: delivery.facts for svix_id, delivery in deliveries.items() if delivery.facts}
-    if not told:
-        return {}
-    if len(told) == 1:
-        # Its own statements decide as they write, in fewer round trips.
-        ((svix_id, facts),) = told.items()
-        rule = [await join_fact(connection, fact) for fact in facts][-1]
-        judgement = _settled(deliveries[svix_id].claim.judgement, rule)
-        await settle_delivery(connection, svix_id, judgement, facts_joined=True)
-        return {svix_id: rule}
-    rules = dict(zip(told, await join_facts(connection, list(told.values())), strict=True))
-    await settle_deliveries(connection, rules)
-    return rules
-
-
-def _settled(judgement: Judgement, rule: Rule | None) -> Judgement:
-    return judgement if rule is None else replace(judgement, outcome=OUTCOMES[rule.effect], rule=rule)
+    return dict(zip(told, await join_facts(connection, list(told.values())), strict=True)) if told else {}

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/error_reason.proto\x12\x0c\x63lerksync.v1*\xe0\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12#\n\x1f\x45RROR_REASON_MEMBERSHIP_REMOVED\x10\x02\x12\x1d\n\x19\x45RROR_REASON_USER_DELETED\x10\x03\x12%\n!ERROR_REASON_ORGANIZATION_DELETED\x10\x04\x12!\n\x1d\x45RROR_REASON_EVIDENCE_TOO_OLD\x10\x05\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x06\x12%\n!ERROR_REASON_DATABASE_UNAVAILABLE\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x08\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/error_reason.proto\x12\x0c\x63lerksync.v1*\x85\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12#\n\x1f\x45RROR_REASON_MEMBERSHIP_REMOVED\x10\x02\x12\x1d\n\x19\x45RROR_REASON_USER_DELETED\x10\x03\x12%\n!ERROR_REASON_ORGANIZATION_DELETED\x10\x04\x12!\n\x1d\x45RROR_REASON_EVIDENCE_TOO_OLD\x10\x05\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x06\x12%\n!ERROR_REASON_DATABASE_UNAVAILABLE\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x08\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\t\x12#\n\x1f\x45RROR_REASON_DELIVERY_CONTENDED\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clerksync.v1.error_reason_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=50
-  _globals['_ERRORREASON']._serialized_end=402
+  _globals['_ERRORREASON']._serialized_end=439
 # @@protoc_insertion_point(module_scope)

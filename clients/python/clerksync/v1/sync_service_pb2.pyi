@@ -123,6 +123,26 @@ class ApplyClerkEventResponse(_message.Message):
     outcome: _resources_pb2.DeliveryOutcome
     def __init__(self, outcome: _Optional[_Union[_resources_pb2.DeliveryOutcome, str]] = ...) -> None: ...
 
+class ApplyClerkEventsRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[ApplyClerkEventRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[ApplyClerkEventRequest, _Mapping]]] = ...) -> None: ...
+
+class ApplyClerkEventsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ApplyClerkEventResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[ApplyClerkEventResult, _Mapping]]] = ...) -> None: ...
+
+class ApplyClerkEventResult(_message.Message):
+    __slots__ = ("response", "error")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    response: ApplyClerkEventResponse
+    error: _status_pb2.Status
+    def __init__(self, response: _Optional[_Union[ApplyClerkEventResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
 class ExplainUserProfileRequest(_message.Message):
     __slots__ = ("clerk_user_id", "clerk_org_id")
     CLERK_USER_ID_FIELD_NUMBER: _ClassVar[int]

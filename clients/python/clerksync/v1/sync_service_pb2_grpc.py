@@ -60,6 +60,11 @@ class SyncServiceStub(object):
                 request_serializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventRequest.SerializeToString,
                 response_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventResponse.FromString,
                 _registered_method=True)
+        self.ApplyClerkEvents = channel.unary_unary(
+                '/clerksync.v1.SyncService/ApplyClerkEvents',
+                request_serializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventsRequest.SerializeToString,
+                response_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventsResponse.FromString,
+                _registered_method=True)
         self.ExplainUserProfile = channel.unary_unary(
                 '/clerksync.v1.SyncService/ExplainUserProfile',
                 request_serializer=clerksync_dot_v1_dot_sync__service__pb2.ExplainUserProfileRequest.SerializeToString,
@@ -117,6 +122,17 @@ class SyncServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyClerkEvents(self, request, context):
+        """ApplyClerkEvent for many deliveries at once. Each has its own outcome: one that is ill-formed fails for itself, and
+        the rest goes through. Nobody waits for others here: a delivery that would have to, for example for the deletion of
+        a large organization, is not applied and answered with ABORTED and the reason DELIVERY_CONTENDED; send it by itself
+        with ApplyClerkEvent, which waits. The call fails as a whole only if there are too many requests or none, or if
+        nothing could be applied, for example UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainUserProfile(self, request, context):
         """Tells an operator why a user has a profile in an organization, or why not. Writes nothing.
         """
@@ -151,6 +167,11 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.ApplyClerkEvent,
                     request_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventRequest.FromString,
                     response_serializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventResponse.SerializeToString,
+            ),
+            'ApplyClerkEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyClerkEvents,
+                    request_deserializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventsRequest.FromString,
+                    response_serializer=clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventsResponse.SerializeToString,
             ),
             'ExplainUserProfile': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainUserProfile,
@@ -294,6 +315,33 @@ class SyncService(object):
             '/clerksync.v1.SyncService/ApplyClerkEvent',
             clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventRequest.SerializeToString,
             clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyClerkEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clerksync.v1.SyncService/ApplyClerkEvents',
+            clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventsRequest.SerializeToString,
+            clerksync_dot_v1_dot_sync__service__pb2.ApplyClerkEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

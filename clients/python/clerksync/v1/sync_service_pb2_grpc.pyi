@@ -71,6 +71,17 @@ class SyncServiceStub:
     QUARANTINED, not with an error.
     """
 
+    ApplyClerkEvents: grpc.UnaryUnaryMultiCallable[
+        clerksync.v1.sync_service_pb2.ApplyClerkEventsRequest,
+        clerksync.v1.sync_service_pb2.ApplyClerkEventsResponse,
+    ]
+    """ApplyClerkEvent for many deliveries at once. Each has its own outcome: one that is ill-formed fails for itself, and
+    the rest goes through. Nobody waits for others here: a delivery that would have to, for example for the deletion of
+    a large organization, is not applied and answered with ABORTED and the reason DELIVERY_CONTENDED; send it by itself
+    with ApplyClerkEvent, which waits. The call fails as a whole only if there are too many requests or none, or if
+    nothing could be applied, for example UNAVAILABLE.
+    """
+
     ExplainUserProfile: grpc.UnaryUnaryMultiCallable[
         clerksync.v1.sync_service_pb2.ExplainUserProfileRequest,
         clerksync.v1.sync_service_pb2.ExplainUserProfileResponse,
@@ -124,6 +135,17 @@ class SyncServiceAsyncStub:
     """Applies one webhook delivery whose signature the caller has verified. Answers only after the commit. Deliveries may
     be repeated and come in any order. A body that cannot be understood is kept and answered with the outcome
     QUARANTINED, not with an error.
+    """
+
+    ApplyClerkEvents: grpc.aio.UnaryUnaryMultiCallable[
+        clerksync.v1.sync_service_pb2.ApplyClerkEventsRequest,
+        clerksync.v1.sync_service_pb2.ApplyClerkEventsResponse,
+    ]
+    """ApplyClerkEvent for many deliveries at once. Each has its own outcome: one that is ill-formed fails for itself, and
+    the rest goes through. Nobody waits for others here: a delivery that would have to, for example for the deletion of
+    a large organization, is not applied and answered with ABORTED and the reason DELIVERY_CONTENDED; send it by itself
+    with ApplyClerkEvent, which waits. The call fails as a whole only if there are too many requests or none, or if
+    nothing could be applied, for example UNAVAILABLE.
     """
 
     ExplainUserProfile: grpc.aio.UnaryUnaryMultiCallable[
@@ -189,6 +211,19 @@ class SyncServiceServicer(metaclass=abc.ABCMeta):
         """Applies one webhook delivery whose signature the caller has verified. Answers only after the commit. Deliveries may
         be repeated and come in any order. A body that cannot be understood is kept and answered with the outcome
         QUARANTINED, not with an error.
+        """
+
+    @abc.abstractmethod
+    def ApplyClerkEvents(
+        self,
+        request: clerksync.v1.sync_service_pb2.ApplyClerkEventsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clerksync.v1.sync_service_pb2.ApplyClerkEventsResponse, collections.abc.Awaitable[clerksync.v1.sync_service_pb2.ApplyClerkEventsResponse]]:
+        """ApplyClerkEvent for many deliveries at once. Each has its own outcome: one that is ill-formed fails for itself, and
+        the rest goes through. Nobody waits for others here: a delivery that would have to, for example for the deletion of
+        a large organization, is not applied and answered with ABORTED and the reason DELIVERY_CONTENDED; send it by itself
+        with ApplyClerkEvent, which waits. The call fails as a whole only if there are too many requests or none, or if
+        nothing could be applied, for example UNAVAILABLE.
         """
 
     @abc.abstractmethod

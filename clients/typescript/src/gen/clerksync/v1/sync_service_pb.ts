@@ -22,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clerksync/v1/sync_service.proto.
  */
 export const file_clerksync_v1_sync_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jbGVya3N5bmMvdjEvc3luY19zZXJ2aWNlLnByb3RvEgxjbGVya3N5bmMudjEijgEKGEVuc3VyZVVzZXJQcm9maWxlUmVxdWVzdBIbCg1jbGVya191c2VyX2lkGAEgASgJQgTiQQECEhoKDGNsZXJrX29yZ19pZBgCIAEoCUIE4kEBAhI5Cg90b2tlbl9pc3N1ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBInoKGUVuc3VyZVVzZXJQcm9maWxlUmVzcG9uc2USLwoMdXNlcl9wcm9maWxlGAEgASgLMhkuY2xlcmtzeW5jLnYxLlVzZXJQcm9maWxlEiwKB291dGNvbWUYAiABKA4yGy5jbGVya3N5bmMudjEuRW5zdXJlT3V0Y29tZSJgCh5CYXRjaEVuc3VyZVVzZXJQcm9maWxlc1JlcXVlc3QSPgoIcmVxdWVzdHMYASADKAsyJi5jbGVya3N5bmMudjEuRW5zdXJlVXNlclByb2ZpbGVSZXF1ZXN0QgTiQQECIlkKH0JhdGNoRW5zdXJlVXNlclByb2ZpbGVzUmVzcG9uc2USNgoHcmVzdWx0cxgBIAMoCzIlLmNsZXJrc3luYy52MS5FbnN1cmVVc2VyUHJvZmlsZVJlc3VsdCKFAQoXRW5zdXJlVXNlclByb2ZpbGVSZXN1bHQSOwoIcmVzcG9uc2UYASABKAsyJy5jbGVya3N5bmMudjEuRW5zdXJlVXNlclByb2ZpbGVSZXNwb25zZUgAEiMKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQiLgoUV2F0Y2hSZW1vdmFsc1JlcXVlc3QSFgoIcG9zaXRpb24YASABKAlCBOJBAQEiYQoVV2F0Y2hSZW1vdmFsc1Jlc3BvbnNlEhAKCHBvc2l0aW9uGAEgASgJEg0KBXJlc2V0GAIgASgIEicKCHJlbW92YWxzGAMgAygLMhUuY2xlcmtzeW5jLnYxLlJlbW92YWwiNgoHUmVtb3ZhbBIVCg1jbGVya191c2VyX2lkGAEgASgJEhQKDGNsZXJrX29yZ19pZBgCIAEoCSJyChlFbnN1cmVPcmdhbml6YXRpb25SZXF1ZXN0EhoKDGNsZXJrX29yZ19pZBgBIAEoCUIE4kEBAhI5Cg90b2tlbl9pc3N1ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBInwKGkVuc3VyZU9yZ2FuaXphdGlvblJlc3BvbnNlEjAKDG9yZ2FuaXphdGlvbhgBIAEoCzIaLmNsZXJrc3luYy52MS5Pcmdhbml6YXRpb24SLAoHb3V0Y29tZRgCIAEoDjIbLmNsZXJrc3luYy52MS5FbnN1cmVPdXRjb21lInsKFkFwcGx5Q2xlcmtFdmVudFJlcXVlc3QSFQoHc3ZpeF9pZBgBIAEoCUIE4kEBAhI2CgxhdHRlbXB0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQECEhIKBGJvZHkYAyABKAxCBOJBAQIiSQoXQXBwbHlDbGVya0V2ZW50UmVzcG9uc2USLgoHb3V0Y29tZRgBIAEoDjIdLmNsZXJrc3luYy52MS5EZWxpdmVyeU91dGNvbWUiVAoZRXhwbGFpblVzZXJQcm9maWxlUmVxdWVzdBIbCg1jbGVya191c2VyX2lkGAEgASgJQgTiQQECEhoKDGNsZXJrX29yZ19pZBgCIAEoCUIE4kEBAiLABAoaRXhwbGFpblVzZXJQcm9maWxlUmVzcG9uc2USDwoHc3VtbWFyeRgBIAEoCRIvCgx1c2VyX3Byb2ZpbGUYAiABKAsyGS5jbGVya3N5bmMudjEuVXNlclByb2ZpbGUSKwoGb3JpZ2luGAMgASgOMhsuY2xlcmtzeW5jLnYxLlByb2ZpbGVPcmlnaW4SNwoQbWVtYmVyc2hpcF90aW1lcxgEIAEoCzIdLmNsZXJrc3luYy52MS5NZW1iZXJzaGlwVGltZXMSMQoNZXZpZGVuY2VfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMb3JnYW5pemF0aW9uGAYgASgLMhouY2xlcmtzeW5jLnYxLk9yZ2FuaXphdGlvbhI0Cgl0b21ic3RvbmUYByABKAsyIS5jbGVya3N5bmMudjEuTWVtYmVyc2hpcFRvbWJzdG9uZRI0ChB1c2VyX2RlbGV0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI8Chhvcmdhbml6YXRpb25fZGVsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmVuc3VyZV9ub3cYCiABKAkSKwoLbGFzdF93cml0ZXIYCyABKAsyFi5jbGVya3N5bmMudjEuRGVsaXZlcnkSKgoKZGVsaXZlcmllcxgMIAMoCzIWLmNsZXJrc3luYy52MS5EZWxpdmVyeSKjAQoPTWVtYmVyc2hpcFRpbWVzEi8KC2NyZWF0ZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXZlbnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAingEKE01lbWJlcnNoaXBUb21ic3RvbmUSNwoTdGhyb3VnaF9jcmVhdGVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHQoVdGhyb3VnaF9tZW1iZXJzaGlwX2lkGAIgASgJEi8KC3JlbW92ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCprCg1Qcm9maWxlT3JpZ2luEh4KGlBST0ZJTEVfT1JJR0lOX1VOU1BFQ0lGSUVEEAASHQoZUFJPRklMRV9PUklHSU5fTUVNQkVSU0hJUBABEhsKF1BST0ZJTEVfT1JJR0lOX0VWSURFTkNFEAIqZwoNRW5zdXJlT3V0Y29tZRIeChpFTlNVUkVfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhoKFkVOU1VSRV9PVVRDT01FX0VYSVNURUQQARIaChZFTlNVUkVfT1VUQ09NRV9DUkVBVEVEEAIylwUKC1N5bmNTZXJ2aWNlEmkKEUVuc3VyZVVzZXJQcm9maWxlEiYuY2xlcmtzeW5jLnYxLkVuc3VyZVVzZXJQcm9maWxlUmVxdWVzdBonLmNsZXJrc3luYy52MS5FbnN1cmVVc2VyUHJvZmlsZVJlc3BvbnNlIgOQAgISewoXQmF0Y2hFbnN1cmVVc2VyUHJvZmlsZXMSLC5jbGVya3N5bmMudjEuQmF0Y2hFbnN1cmVVc2VyUHJvZmlsZXNSZXF1ZXN0Gi0uY2xlcmtzeW5jLnYxLkJhdGNoRW5zdXJlVXNlclByb2ZpbGVzUmVzcG9uc2UiA5ACAhJfCg1XYXRjaFJlbW92YWxzEiIuY2xlcmtzeW5jLnYxLldhdGNoUmVtb3ZhbHNSZXF1ZXN0GiMuY2xlcmtzeW5jLnYxLldhdGNoUmVtb3ZhbHNSZXNwb25zZSIDkAIBMAESbAoSRW5zdXJlT3JnYW5pemF0aW9uEicuY2xlcmtzeW5jLnYxLkVuc3VyZU9yZ2FuaXphdGlvblJlcXVlc3QaKC5jbGVya3N5bmMudjEuRW5zdXJlT3JnYW5pemF0aW9uUmVzcG9uc2UiA5ACAhJjCg9BcHBseUNsZXJrRXZlbnQSJC5jbGVya3N5bmMudjEuQXBwbHlDbGVya0V2ZW50UmVxdWVzdBolLmNsZXJrc3luYy52MS5BcHBseUNsZXJrRXZlbnRSZXNwb25zZSIDkAICEmwKEkV4cGxhaW5Vc2VyUHJvZmlsZRInLmNsZXJrc3luYy52MS5FeHBsYWluVXNlclByb2ZpbGVSZXF1ZXN0GiguY2xlcmtzeW5jLnYxLkV4cGxhaW5Vc2VyUHJvZmlsZVJlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_clerksync_v1_resources, file_google_api_field_behavior, file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Ch9jbGVya3N5bmMvdjEvc3luY19zZXJ2aWNlLnByb3RvEgxjbGVya3N5bmMudjEijgEKGEVuc3VyZVVzZXJQcm9maWxlUmVxdWVzdBIbCg1jbGVya191c2VyX2lkGAEgASgJQgTiQQECEhoKDGNsZXJrX29yZ19pZBgCIAEoCUIE4kEBAhI5Cg90b2tlbl9pc3N1ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBInoKGUVuc3VyZVVzZXJQcm9maWxlUmVzcG9uc2USLwoMdXNlcl9wcm9maWxlGAEgASgLMhkuY2xlcmtzeW5jLnYxLlVzZXJQcm9maWxlEiwKB291dGNvbWUYAiABKA4yGy5jbGVya3N5bmMudjEuRW5zdXJlT3V0Y29tZSJgCh5CYXRjaEVuc3VyZVVzZXJQcm9maWxlc1JlcXVlc3QSPgoIcmVxdWVzdHMYASADKAsyJi5jbGVya3N5bmMudjEuRW5zdXJlVXNlclByb2ZpbGVSZXF1ZXN0QgTiQQECIlkKH0JhdGNoRW5zdXJlVXNlclByb2ZpbGVzUmVzcG9uc2USNgoHcmVzdWx0cxgBIAMoCzIlLmNsZXJrc3luYy52MS5FbnN1cmVVc2VyUHJvZmlsZVJlc3VsdCKFAQoXRW5zdXJlVXNlclByb2ZpbGVSZXN1bHQSOwoIcmVzcG9uc2UYASABKAsyJy5jbGVya3N5bmMudjEuRW5zdXJlVXNlclByb2ZpbGVSZXNwb25zZUgAEiMKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQiLgoUV2F0Y2hSZW1vdmFsc1JlcXVlc3QSFgoIcG9zaXRpb24YASABKAlCBOJBAQEiYQoVV2F0Y2hSZW1vdmFsc1Jlc3BvbnNlEhAKCHBvc2l0aW9uGAEgASgJEg0KBXJlc2V0GAIgASgIEicKCHJlbW92YWxzGAMgAygLMhUuY2xlcmtzeW5jLnYxLlJlbW92YWwiNgoHUmVtb3ZhbBIVCg1jbGVya191c2VyX2lkGAEgASgJEhQKDGNsZXJrX29yZ19pZBgCIAEoCSJyChlFbnN1cmVPcmdhbml6YXRpb25SZXF1ZXN0EhoKDGNsZXJrX29yZ19pZBgBIAEoCUIE4kEBAhI5Cg90b2tlbl9pc3N1ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBInwKGkVuc3VyZU9yZ2FuaXphdGlvblJlc3BvbnNlEjAKDG9yZ2FuaXphdGlvbhgBIAEoCzIaLmNsZXJrc3luYy52MS5Pcmdhbml6YXRpb24SLAoHb3V0Y29tZRgCIAEoDjIbLmNsZXJrc3luYy52MS5FbnN1cmVPdXRjb21lInsKFkFwcGx5Q2xlcmtFdmVudFJlcXVlc3QSFQoHc3ZpeF9pZBgBIAEoCUIE4kEBAhI2CgxhdHRlbXB0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQECEhIKBGJvZHkYAyABKAxCBOJBAQIiSQoXQXBwbHlDbGVya0V2ZW50UmVzcG9uc2USLgoHb3V0Y29tZRgBIAEoDjIdLmNsZXJrc3luYy52MS5EZWxpdmVyeU91dGNvbWUiVwoXQXBwbHlDbGVya0V2ZW50c1JlcXVlc3QSPAoIcmVxdWVzdHMYASADKAsyJC5jbGVya3N5bmMudjEuQXBwbHlDbGVya0V2ZW50UmVxdWVzdEIE4kEBAiJQChhBcHBseUNsZXJrRXZlbnRzUmVzcG9uc2USNAoHcmVzdWx0cxgBIAMoCzIjLmNsZXJrc3luYy52MS5BcHBseUNsZXJrRXZlbnRSZXN1bHQigQEKFUFwcGx5Q2xlcmtFdmVudFJlc3VsdBI5CghyZXNwb25zZRgBIAEoCzIlLmNsZXJrc3luYy52MS5BcHBseUNsZXJrRXZlbnRSZXNwb25zZUgAEiMKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQiVAoZRXhwbGFpblVzZXJQcm9maWxlUmVxdWVzdBIbCg1jbGVya191c2VyX2lkGAEgASgJQgTiQQECEhoKDGNsZXJrX29yZ19pZBgCIAEoCUIE4kEBAiLABAoaRXhwbGFpblVzZXJQcm9maWxlUmVzcG9uc2USDwoHc3VtbWFyeRgBIAEoCRIvCgx1c2VyX3Byb2ZpbGUYAiABKAsyGS5jbGVya3N5bmMudjEuVXNlclByb2ZpbGUSKwoGb3JpZ2luGAMgASgOMhsuY2xlcmtzeW5jLnYxLlByb2ZpbGVPcmlnaW4SNwoQbWVtYmVyc2hpcF90aW1lcxgEIAEoCzIdLmNsZXJrc3luYy52MS5NZW1iZXJzaGlwVGltZXMSMQoNZXZpZGVuY2VfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMb3JnYW5pemF0aW9uGAYgASgLMhouY2xlcmtzeW5jLnYxLk9yZ2FuaXphdGlvbhI0Cgl0b21ic3RvbmUYByABKAsyIS5jbGVya3N5bmMudjEuTWVtYmVyc2hpcFRvbWJzdG9uZRI0ChB1c2VyX2RlbGV0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI8Chhvcmdhbml6YXRpb25fZGVsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmVuc3VyZV9ub3cYCiABKAkSKwoLbGFzdF93cml0ZXIYCyABKAsyFi5jbGVya3N5bmMudjEuRGVsaXZlcnkSKgoKZGVsaXZlcmllcxgMIAMoCzIWLmNsZXJrc3luYy52MS5EZWxpdmVyeSKjAQoPTWVtYmVyc2hpcFRpbWVzEi8KC2NyZWF0ZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXZlbnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAingEKE01lbWJlcnNoaXBUb21ic3RvbmUSNwoTdGhyb3VnaF9jcmVhdGVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHQoVdGhyb3VnaF9tZW1iZXJzaGlwX2lkGAIgASgJEi8KC3JlbW92ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCprCg1Qcm9maWxlT3JpZ2luEh4KGlBST0ZJTEVfT1JJR0lOX1VOU1BFQ0lGSUVEEAASHQoZUFJPRklMRV9PUklHSU5fTUVNQkVSU0hJUBABEhsKF1BST0ZJTEVfT1JJR0lOX0VWSURFTkNFEAIqZwoNRW5zdXJlT3V0Y29tZRIeChpFTlNVUkVfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhoKFkVOU1VSRV9PVVRDT01FX0VYSVNURUQQARIaChZFTlNVUkVfT1VUQ09NRV9DUkVBVEVEEAIy/wUKC1N5bmNTZXJ2aWNlEmkKEUVuc3VyZVVzZXJQcm9maWxlEiYuY2xlcmtzeW5jLnYxLkVuc3VyZVVzZXJQcm9maWxlUmVxdWVzdBonLmNsZXJrc3luYy52MS5FbnN1cmVVc2VyUHJvZmlsZVJlc3BvbnNlIgOQAgISewoXQmF0Y2hFbnN1cmVVc2VyUHJvZmlsZXMSLC5jbGVya3N5bmMudjEuQmF0Y2hFbnN1cmVVc2VyUHJvZmlsZXNSZXF1ZXN0Gi0uY2xlcmtzeW5jLnYxLkJhdGNoRW5zdXJlVXNlclByb2ZpbGVzUmVzcG9uc2UiA5ACAhJfCg1XYXRjaFJlbW92YWxzEiIuY2xlcmtzeW5jLnYxLldhdGNoUmVtb3ZhbHNSZXF1ZXN0GiMuY2xlcmtzeW5jLnYxLldhdGNoUmVtb3ZhbHNSZXNwb25zZSIDkAIBMAESbAoSRW5zdXJlT3JnYW5pemF0aW9uEicuY2xlcmtzeW5jLnYxLkVuc3VyZU9yZ2FuaXphdGlvblJlcXVlc3QaKC5jbGVya3N5bmMudjEuRW5zdXJlT3JnYW5pemF0aW9uUmVzcG9uc2UiA5ACAhJjCg9BcHBseUNsZXJrRXZlbnQSJC5jbGVya3N5bmMudjEuQXBwbHlDbGVya0V2ZW50UmVxdWVzdBolLmNsZXJrc3luYy52MS5BcHBseUNsZXJrRXZlbnRSZXNwb25zZSIDkAICEmYKEEFwcGx5Q2xlcmtFdmVudHMSJS5jbGVya3N5bmMudjEuQXBwbHlDbGVya0V2ZW50c1JlcXVlc3QaJi5jbGVya3N5bmMudjEuQXBwbHlDbGVya0V2ZW50c1Jlc3BvbnNlIgOQAgISbAoSRXhwbGFpblVzZXJQcm9maWxlEicuY2xlcmtzeW5jLnYxLkV4cGxhaW5Vc2VyUHJvZmlsZVJlcXVlc3QaKC5jbGVya3N5bmMudjEuRXhwbGFpblVzZXJQcm9maWxlUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_clerksync_v1_resources, file_google_api_field_behavior, file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * Who was seen, signed in to which organization.
@@ -372,6 +372,87 @@ export const ApplyClerkEventResponseSchema: GenMessage<ApplyClerkEventResponse> 
   messageDesc(file_clerksync_v1_sync_service, 11);
 
 /**
+ * Webhook deliveries, many at once.
+ *
+ * @generated from message clerksync.v1.ApplyClerkEventsRequest
+ */
+export type ApplyClerkEventsRequest = Message<"clerksync.v1.ApplyClerkEventsRequest"> & {
+  /**
+   * 1 to 1,000 requests, with bodies of at most 1 MiB in all. They may concern the same things, and one delivery may be
+   * there several times.
+   *
+   * @generated from field: repeated clerksync.v1.ApplyClerkEventRequest requests = 1;
+   */
+  requests: ApplyClerkEventRequest[];
+};
+
+/**
+ * Describes the message clerksync.v1.ApplyClerkEventsRequest.
+ * Use `create(ApplyClerkEventsRequestSchema)` to create a new message.
+ */
+export const ApplyClerkEventsRequestSchema: GenMessage<ApplyClerkEventsRequest> = /*@__PURE__*/
+  messageDesc(file_clerksync_v1_sync_service, 12);
+
+/**
+ * The outcomes.
+ *
+ * @generated from message clerksync.v1.ApplyClerkEventsResponse
+ */
+export type ApplyClerkEventsResponse = Message<"clerksync.v1.ApplyClerkEventsResponse"> & {
+  /**
+   * As many as there were requests, in their order.
+   *
+   * @generated from field: repeated clerksync.v1.ApplyClerkEventResult results = 1;
+   */
+  results: ApplyClerkEventResult[];
+};
+
+/**
+ * Describes the message clerksync.v1.ApplyClerkEventsResponse.
+ * Use `create(ApplyClerkEventsResponseSchema)` to create a new message.
+ */
+export const ApplyClerkEventsResponseSchema: GenMessage<ApplyClerkEventsResponse> = /*@__PURE__*/
+  messageDesc(file_clerksync_v1_sync_service, 13);
+
+/**
+ * What became of one delivery of several.
+ *
+ * @generated from message clerksync.v1.ApplyClerkEventResult
+ */
+export type ApplyClerkEventResult = Message<"clerksync.v1.ApplyClerkEventResult"> & {
+  /**
+   * Exactly one is set.
+   *
+   * @generated from oneof clerksync.v1.ApplyClerkEventResult.result
+   */
+  result: {
+    /**
+     * What ApplyClerkEvent would have answered: the delivery is committed.
+     *
+     * @generated from field: clerksync.v1.ApplyClerkEventResponse response = 1;
+     */
+    value: ApplyClerkEventResponse;
+    case: "response";
+  } | {
+    /**
+     * The status that ApplyClerkEvent would have failed with, or ABORTED with the reason DELIVERY_CONTENDED. ErrorInfo
+     * included. Nothing came of the delivery.
+     *
+     * @generated from field: google.rpc.Status error = 2;
+     */
+    value: Status;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message clerksync.v1.ApplyClerkEventResult.
+ * Use `create(ApplyClerkEventResultSchema)` to create a new message.
+ */
+export const ApplyClerkEventResultSchema: GenMessage<ApplyClerkEventResult> = /*@__PURE__*/
+  messageDesc(file_clerksync_v1_sync_service, 14);
+
+/**
  * Whose profile to explain.
  *
  * @generated from message clerksync.v1.ExplainUserProfileRequest
@@ -397,7 +478,7 @@ export type ExplainUserProfileRequest = Message<"clerksync.v1.ExplainUserProfile
  * Use `create(ExplainUserProfileRequestSchema)` to create a new message.
  */
 export const ExplainUserProfileRequestSchema: GenMessage<ExplainUserProfileRequest> = /*@__PURE__*/
-  messageDesc(file_clerksync_v1_sync_service, 12);
+  messageDesc(file_clerksync_v1_sync_service, 15);
 
 /**
  * All that is known of the pair, and what follows from it.
@@ -495,7 +576,7 @@ export type ExplainUserProfileResponse = Message<"clerksync.v1.ExplainUserProfil
  * Use `create(ExplainUserProfileResponseSchema)` to create a new message.
  */
 export const ExplainUserProfileResponseSchema: GenMessage<ExplainUserProfileResponse> = /*@__PURE__*/
-  messageDesc(file_clerksync_v1_sync_service, 13);
+  messageDesc(file_clerksync_v1_sync_service, 16);
 
 /**
  * The times of a membership, by Clerk's clock.
@@ -530,7 +611,7 @@ export type MembershipTimes = Message<"clerksync.v1.MembershipTimes"> & {
  * Use `create(MembershipTimesSchema)` to create a new message.
  */
 export const MembershipTimesSchema: GenMessage<MembershipTimes> = /*@__PURE__*/
-  messageDesc(file_clerksync_v1_sync_service, 14);
+  messageDesc(file_clerksync_v1_sync_service, 17);
 
 /**
  * What is known of removals of a pair.
@@ -565,7 +646,7 @@ export type MembershipTombstone = Message<"clerksync.v1.MembershipTombstone"> & 
  * Use `create(MembershipTombstoneSchema)` to create a new message.
  */
 export const MembershipTombstoneSchema: GenMessage<MembershipTombstone> = /*@__PURE__*/
-  messageDesc(file_clerksync_v1_sync_service, 15);
+  messageDesc(file_clerksync_v1_sync_service, 18);
 
 /**
  * What a profile rests on. Values may be added.
@@ -701,6 +782,20 @@ export const SyncService: GenService<{
     methodKind: "unary";
     input: typeof ApplyClerkEventRequestSchema;
     output: typeof ApplyClerkEventResponseSchema;
+  },
+  /**
+   * ApplyClerkEvent for many deliveries at once. Each has its own outcome: one that is ill-formed fails for itself, and
+   * the rest goes through. Nobody waits for others here: a delivery that would have to, for example for the deletion of
+   * a large organization, is not applied and answered with ABORTED and the reason DELIVERY_CONTENDED; send it by itself
+   * with ApplyClerkEvent, which waits. The call fails as a whole only if there are too many requests or none, or if
+   * nothing could be applied, for example UNAVAILABLE.
+   *
+   * @generated from rpc clerksync.v1.SyncService.ApplyClerkEvents
+   */
+  applyClerkEvents: {
+    methodKind: "unary";
+    input: typeof ApplyClerkEventsRequestSchema;
+    output: typeof ApplyClerkEventsResponseSchema;
   },
   /**
    * Tells an operator why a user has a profile in an organization, or why not. Writes nothing.
