@@ -83,9 +83,9 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.EnsureOrganizationResponse:
         fields = Fields(clerk_org_id=request.clerk_org_id)
-        token_issued_at = fields.moment(request, "token_issued_at")
+        issued_at_ms = fields.milliseconds(request, "token_issued_at")
         fields.check()
-        ensured = await self._ensure.organization(request.clerk_org_id, token_issued_at)
+        ensured = await self._ensure.organization(request.clerk_org_id, issued_at_ms)
         return sync_service_pb2.EnsureOrganizationResponse(
             organization=organization_to_pb(ensured.organization),
             outcome=_ensure_outcome("organization", ensured.created),
@@ -122,9 +122,9 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
 def _sighting(request: sync_service_pb2.EnsureUserProfileRequest) -> Sighting:
     fields = Fields(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
-    token_issued_at = fields.moment(request, "token_issued_at")
+    issued_at_ms = fields.milliseconds(request, "token_issued_at")
     fields.check()
-    return Sighting(request.clerk_user_id, request.clerk_org_id, token_issued_at)
+    return Sighting(request.clerk_user_id, request.clerk_org_id, issued_at_ms)
 
 
 def _sighting_or_error(request: sync_service_pb2.EnsureUserProfileRequest) -> Sighting | InvalidFields:
