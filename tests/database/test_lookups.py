@@ -20,13 +20,13 @@ LOOKUPS = "application_name = 'clerksync lookups'"
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pairs each statement has looked up."""
     sizes: list[int] = []
-    real = profiles.read_user_profiles
+    real = profiles.find_user_profiles
 
     async def counted(reader: Any, pairs: Any) -> Any:
         sizes.append(len(pairs))
         return await real(reader, pairs)
 
-    monkeypatch.setattr(ensure, "read_user_profiles", counted)
+    monkeypatch.setattr(ensure, "find_user_profiles", counted)
     return sizes
 
 

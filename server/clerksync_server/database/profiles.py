@@ -1,9 +1,9 @@
 """Reads profiles and organizations, and makes what Ensure finds missing."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from clerksync_server.database.facts import (
     Lock,
@@ -25,17 +25,16 @@ Pair: TypeAlias = tuple[str, str]
 """Clerk's ids of a user and of an organization."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserProfileRow:
-    """A row of user_profile. Provisional while `clerk_membership_id` is None."""
+class UserProfileRow(NamedTuple):
+    """A row of user_profile. Provisional while `clerk_membership_id` is None. Times in microseconds since the epoch."""
 
     id: str
     clerk_user_id: str
     clerk_org_id: str
     role: str | None
     clerk_membership_id: str | None
-    created_at: datetime
-    updated_at: datetime
+    created_us: int
+    updated_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +70,29 @@ class Reader(Protocol):
     async def fetch(self, query: str, *arguments: object) -> "Sequence[asyncpg.Record]": ...
 
 
-async def read_user_profile(connection: "Connection", clerk_user_id: str, clerk_org_id: str) -> UserProfileRow | None:
-    row = await connection.fetchrow(_SQL["read_user_profile"], clerk_user_id, clerk_org_id)
-    return None if row is None else _user_profile(row)
+async def read_user_profile(reader: "Reader | Connection", pair: Pair) -> UserProfileRow | None:
+    return (await find_user_profiles(reader, [pair]))[0]
+
+
+async def find_user_profiles(reader: "Reader | Connection", pairs: Sequence[Pair]) -> list[UserProfileRow | None]:
+    """The profile of each pair, in their order, None where there is none; in one round trip."""
+    if len(pairs) == 1:
+        rows = await reader.fetch(_SQL["read_user_profile"], *pairs[0])
+    else:
+        rows = await reader.fetch(_SQL["read_user_profiles"], *_columns(pairs))
+    profiles: list[UserProfileRow | None] = [None] * len(pairs)
+    for number, profile_id, role, clerk_membership_id, created_us, updated_us in rows:
+        clerk_user_id, clerk_org_id = pairs[number - 1]
+        profiles[number - 1] = UserProfileRow(
+            profile_id, clerk_user_id, clerk_org_id, role, clerk_membership_id, created_us, updated_us
+        )
+    return profiles
 
 
 async def read_user_profiles(reader: "Reader | Connection", pairs: Collection[Pair]) -> dict[Pair, UserProfileRow]:
     """The profiles that are there, in one round trip."""
-    if len(pairs) == 1:
-        ((clerk_user_id, clerk_org_id),) = pairs
-        rows = await reader.fetch(_SQL["read_user_profile"], clerk_user_id, clerk_org_id)
-    else:
-        rows = await reader.fetch(_SQL["read_user_profiles"], *_columns(pairs))
-    return {(row["clerk_user_id"], row["clerk_org_id"]): _user_profile(row) for row in rows}
+    profiles = await find_user_profiles(reader, list(pairs))
+    return {pair: profile for pair, profile in zip(pairs, profiles, strict=True) if profile is not None}
 
 
 def locks_of_pairs(pairs: Iterable[Pair]) -> set[Lock]:
@@ -133,7 +142,7 @@ async def is_organization_deleted(connection: "Connection", clerk_org_id: str) -
 
 
 def _user_profile(row: "asyncpg.Record") -> UserProfileRow:
-    return UserProfileRow(**{field.name: row[field.name] for field in fields(UserProfileRow)})
+    return UserProfileRow(**{name: row[name] for name in UserProfileRow._fields})
 
 
 def _obstacles(row: "asyncpg.Record", oldest: datetime) -> Obstacles:

@@ -10,6 +10,9 @@ from clerksync_server.clerk.values import is_id
 from clerksync_server.errors import InvalidFields
 
 _EXPECTED_ID = "expected 1 to 255 printable ASCII characters without spaces"
+_EXPECTED_TIME = "is not a time; expected seconds since the epoch, not milliseconds"
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
+"""What a Timestamp may hold: the years 1 to 9999."""
 
 
 class Fields:
@@ -30,8 +33,18 @@ class Fields:
         try:
             return cast("Timestamp", getattr(request, field)).ToDatetime(tzinfo=UTC)
         except (ValueError, OverflowError):
-            self.violations[field] = "is not a time; expected seconds since the epoch, not milliseconds"
+            self.violations[field] = _EXPECTED_TIME
             return None
+
+    def milliseconds(self, request: Message, field: str) -> int | None:
+        """The time in a field, in whole milliseconds since the epoch, rounded down; None if it is unset."""
+        if not request.HasField(field):
+            return None
+        timestamp: Timestamp = getattr(request, field)
+        if _FIRST_S <= timestamp.seconds <= _LAST_S and 0 <= timestamp.nanos < 1_000_000_000:
+            return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000
+        self.violations[field] = _EXPECTED_TIME
+        return None
 
     def check(self) -> None:
         """Raises InvalidFields if anything is wrong."""

@@ -1,4 +1,8 @@
-"""What happens around every call of ours: request id, one log line, metrics, errors turned into statuses."""
+"""What happens around every call of ours: request id, one log line, metrics, errors turned into statuses.
+
+Ensure calls that find what they ask for are made on every request of every service, so what only a log line or a
+failure needs is done only then.
+"""
 
 import asyncio
 import contextlib
@@ -7,15 +11,16 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
 from grpc_status import rpc_status
-from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
+from structlog.contextvars import bind_contextvars
 
 from clerksync_server.errors import (
     ClerksyncError,
@@ -29,34 +34,40 @@ from clerksync_server.ops.logs import frames_of
 
 _log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
-_OUR_METHODS = "/clerksync."
 _STREAMS_END_S = 1.0
 _SLOW_S = 1.0
 NOTHING_NEW = "existed"
-"""The outcome of an Ensure call that found what it asked for: made on every request of every service, and told to the
-log at the level debug only, unless it was slow."""
+"""The outcome of an Ensure call that found what it asked for: told to the log at the level debug only, unless it was
+slow."""
+_nothing_new: ContextVar[bool] = ContextVar("nothing_new", default=False)
 _PROCESS, _numbers = uuid.uuid4().hex[:16], itertools.count(1)
 """Request ids for callers that send none."""
-_REQUEST_ID = "x-request-id"
+_REQUEST_ID, _TRACEPARENT = "x-request-id", "traceparent"
 _GOOD_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _GOOD_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def tell_nothing_new() -> None:
+    """The outcome of the present call is NOTHING_NEW."""
+    _nothing_new.set(True)
 
 
 class _InProgress:
     """Counts what has begun and not ended."""
 
     def __init__(self) -> None:
-        self._number = 0
+        self.number = 0
         self._none = asyncio.Event()
         self._none.set()
 
     def __enter__(self) -> None:
-        self._number += 1
-        self._none.clear()
+        if not self.number:
+            self._none.clear()
+        self.number += 1
 
     def __exit__(self, *_: object) -> None:
-        self._number -= 1
-        if not self._number:
+        self.number -= 1
+        if not self.number:
             self._none.set()
 
     async def end(self, within_s: float) -> None:
@@ -66,10 +77,11 @@ class _InProgress:
                 await self._none.wait()
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
+class CallInterceptor:
     """Wraps the methods of our own services; health and reflection answer for themselves.
 
-    grpc.aio would send the text of an exception that nobody caught to the caller, so nothing gets past this.
+    The transports would send the text of an exception that nobody caught to the caller, so nothing gets past this. It
+    is no grpc.aio.ServerInterceptor: those are asked anew with each call.
     """
 
     def __init__(self) -> None:
@@ -77,7 +89,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._calls = _InProgress()
         self._streams = _InProgress()
         self._endless: set[asyncio.Timeout] = set()
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        metrics.CALLS_IN_PROGRESS.set_function(lambda: self._calls.number)
 
     async def drain(self, within_s: float) -> None:
         """Refuses new calls, ends streams, and waits until calls in progress are answered, or the time is over."""
@@ -88,42 +100,42 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # Whoever does not read is not waited for.
         await self._streams.end(min(within_s, _STREAMS_END_S))
 
-    async def intercept_service(
-        self,
-        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any]":
-        method = handler_call_details.method
-        if (wrapped := self._wrapped.get(method)) is not None:
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if handler is None or not method.startswith(_OUR_METHODS):
-            return cast("grpc.RpcMethodHandler[Any, Any]", handler)  # None: the method is not known
-        name = method.rpartition("/")[2]
+    def wrapping(self, server: grpc.aio.Server) -> "_Wrapping":
+        """What generated code registers a servicer with, so that its methods are wrapped."""
+        return _Wrapping(server, self._wrapped)
+
+    def _wrapped(self, name: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
         if handler.unary_stream is not None:
-            wrapped = grpc.unary_stream_rpc_method_handler(
+            return grpc.unary_stream_rpc_method_handler(
                 self._around_stream(name, handler.unary_stream),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
-        else:
-            wrapped = grpc.unary_unary_rpc_method_handler(
-                self._around(name, handler.unary_unary),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
-        self._wrapped[method] = wrapped
-        return wrapped
+        return grpc.unary_unary_rpc_method_handler(
+            self._around(name, handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
     def _around(self, name: str, call: Any) -> Any:
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            async with _told(name, context, timed=True) as told:
-                with self._calls, metrics.CALLS_IN_PROGRESS.track_inprogress():
+            started = time.perf_counter()
+            trailers = _recognize(context)
+            code, alarming = "CANCELLED", False
+            try:
+                with self._calls:
                     if self._refusing:
                         raise ShuttingDown
                     response = await call(request, context)
-                told.code = "OK"
+                code = "OK"
                 return response
+            except Exception as error:  # noqa: BLE001  (whatever it is, the caller gets a status)
+                code, alarming = _judge(error)
+                await _abort(error, context, trailers)
+            finally:
+                duration_s = time.perf_counter() - started
+                _seconds_of(name, code).observe(duration_s)
+                _tell_log(name, code, duration_s, alarming=alarming)
 
         return handle
 
@@ -131,15 +143,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Streams are not counted among the calls: they take as long as their callers like."""
 
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+            started = time.perf_counter()
+            trailers = _recognize(context)
+            code, alarming = "CANCELLED", False
             with self._streams:
-                async with _told(name, context, timed=False) as told:
+                try:
                     if self._refusing:
                         raise ShuttingDown
                     # Closed here whatever happens: a cancelled call would leave it to the garbage collector.
                     async with self._until_drained(), contextlib.aclosing(call(request, context)) as responses:
                         async for response in responses:
                             await context.write(response)
-                    told.code = "OK"
+                    code = "OK"
+                except Exception as error:  # noqa: BLE001
+                    code, alarming = _judge(error)
+                    await _abort(error, context, trailers)
+                finally:
+                    _tell_log(name, code, time.perf_counter() - started, alarming=alarming)
 
         return handle
 
@@ -160,67 +180,81 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise
 
 
-@dataclass(slots=True)
-class _Told:
-    code: str = "CANCELLED"
-    shutting_down: bool = False
+class _Wrapping:
+    """Stands in for a server where generated code registers methods."""
+
+    def __init__(self, server: grpc.aio.Server, wrapped: Callable[[str, Any], Any]) -> None:
+        self._server = server
+        self._wrapped = wrapped
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[object]) -> None:
+        """Nothing: generated code registers each method in both ways."""
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        wrapped = {name: self._wrapped(name, handler) for name, handler in method_handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
+        self._server.add_registered_method_handlers(service_name, wrapped)
 
 
-@contextlib.asynccontextmanager
-async def _told(name: str, context: "grpc.aio.ServicerContext[Any, Any]", *, timed: bool) -> AsyncIterator[_Told]:
-    """Turns what a call raises into a status, and tells log and metrics how it ended."""
-    started = time.perf_counter()
-    clear_contextvars()
-    request_id = _request_id(context)
+_Trailers = tuple[tuple[str, str], ...]
+
+
+def _recognize(context: "grpc.aio.ServicerContext[Any, Any]") -> _Trailers:
+    """Gives the call its request id and its trace, for all that is logged meanwhile; returns the trailers.
+
+    The request id is the caller's, if it is fit for a log line, or a new one. The trace is the one that the call is
+    part of, by W3C's trace context; what is ill-formed is as good as nothing.
+    """
+    request_id: str | None = None
+    trace_id: str | None = None
+    # Text, as of every key that does not end in -bin.
+    metadata: Any = context.invocation_metadata() or ()
+    for key, value in metadata:
+        if key == _REQUEST_ID:
+            if request_id is None and _GOOD_REQUEST_ID.fullmatch(value):
+                request_id = value
+        elif key == _TRACEPARENT and trace_id is None and (match := _GOOD_TRACEPARENT.fullmatch(value)):
+            trace_id = match[1]
+    if request_id is None:
+        request_id = f"{_PROCESS}{next(_numbers):08x}"
+    # Nothing is left of another call: each is a task, with a context of its own.
     bind_contextvars(request_id=request_id)
-    if trace_id := _trace_id(context):
+    if trace_id is not None:
         bind_contextvars(trace_id=trace_id)
-    context.set_trailing_metadata(((_REQUEST_ID, request_id),))
-    told = _Told()
-    try:
-        yield told
-    except Exception as error:  # noqa: BLE001  (whatever it is, the caller gets a status)
-        status = status_of(error)
-        told.code = code_name(status)
-        told.shutting_down = isinstance(error, ShuttingDown)
-        _explain(error)
-        answer = rpc_status.to_status(status)
-        await context.abort(answer.code, answer.details, (*answer.trailing_metadata, (_REQUEST_ID, request_id)))
-    finally:
-        duration_s = time.perf_counter() - started
-        if timed:
-            metrics.CALLS.labels(method=name, code=told.code).observe(duration_s)
-        # Whoever stops says so once, and not for each stream that it ends.
-        alarming = told.code in ("INTERNAL", "UNAVAILABLE") and not told.shutting_down
-        severity = logging.WARNING if alarming else logging.INFO
-        if duration_s < _SLOW_S and told.code == "OK" and get_contextvars().get("outcome") == NOTHING_NEW:
+    trailers = ((_REQUEST_ID, request_id),)
+    context.set_trailing_metadata(trailers)
+    return trailers
+
+
+@lru_cache(maxsize=256)
+def _seconds_of(method: str, code: str) -> Any:
+    """Found once: to look for a metric by its labels costs more than to count."""
+    return metrics.CALLS.labels(method=method, code=code)
+
+
+def _tell_log(name: str, code: str, duration_s: float, *, alarming: bool) -> None:
+    severity = logging.WARNING if alarming else logging.INFO
+    if code == "OK" and _nothing_new.get():
+        if duration_s < _SLOW_S:
             severity = logging.DEBUG
-        if severity > logging.DEBUG or _stdlib_log.isEnabledFor(severity):
-            _log.log(severity, "call", method=name, code=told.code, duration_ms=round(duration_s * 1000, 2))
+            if not _stdlib_log.isEnabledFor(severity):
+                return
+        bind_contextvars(outcome=NOTHING_NEW)
+    _log.log(severity, "call", method=name, code=code, duration_ms=round(duration_s * 1000, 2))
 
 
-def _request_id(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
-    """The caller's, if it is fit for a log line, or a new one."""
-    given = _metadata(context, _REQUEST_ID, _GOOD_REQUEST_ID)
-    return f"{_PROCESS}{next(_numbers):08x}" if given is None else given[0]
-
-
-def _trace_id(context: "grpc.aio.ServicerContext[Any, Any]") -> str | None:
-    """The trace that the call is part of, by W3C's trace context; what is ill-formed is as good as nothing."""
-    given = _metadata(context, "traceparent", _GOOD_TRACEPARENT)
-    return None if given is None else given[1]
-
-
-def _metadata(context: "grpc.aio.ServicerContext[Any, Any]", name: str, form: re.Pattern[str]) -> re.Match[str] | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == name and isinstance(value, str) and (match := form.fullmatch(value)):
-            return match
-    return None
-
-
-def _explain(error: Exception) -> None:
-    """Tells the log what the caller is not told."""
+def _judge(error: Exception) -> tuple[str, bool]:
+    """The code that a call ends with, and whether somebody should look. Tells the log what the caller is not told."""
     if isinstance(error, DatabaseUnavailable | DatabaseRefused):
         bind_contextvars(database_error=error.detail)
     elif not isinstance(error, ClerksyncError):
         _log.error("defect", error=type(error).__name__, frames=frames_of(error))
+    code = code_name(status_of(error))
+    # Whoever stops says so once, and not for each call that it ends.
+    return code, code in {"INTERNAL", "UNAVAILABLE"} and not isinstance(error, ShuttingDown)
+
+
+async def _abort(error: Exception, context: "grpc.aio.ServicerContext[Any, Any]", trailers: _Trailers) -> NoReturn:
+    """Ends the call with the error's status, by raising."""
+    answer = rpc_status.to_status(status_of(error))
+    await context.abort(answer.code, answer.details, (*answer.trailing_metadata, *trailers))

@@ -1,5 +1,7 @@
 """The gRPC server: our servicers, health and reflection."""
 
+from typing import Any
+
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -32,10 +34,11 @@ class GrpcServer:
 
     def __init__(self, sync: SyncServicer, deliveries: DeliveryServicer, transport: Transport = "grpcio") -> None:
         self._calls = CallInterceptor()
-        self._server = make_server(transport, self._calls)
+        self._server = make_server(transport)
         self._health = health.aio.HealthServicer()
-        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
-        delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, self._server)
+        ours: Any = self._calls.wrapping(self._server)
+        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, ours)
+        delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, ours)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             [_SYNC_SERVICE, _DELIVERY_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server

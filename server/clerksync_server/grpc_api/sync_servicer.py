@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, cast
 
 from structlog.contextvars import bind_contextvars
@@ -13,7 +13,7 @@ from clerksync_server.grpc_api.applying import applied_to_pb, deliveries_of, del
 from clerksync_server.grpc_api.applying import result_to_pb as applied_result_to_pb
 from clerksync_server.grpc_api.explanation import explanation_to_pb
 from clerksync_server.grpc_api.fields import Fields, check_ids
-from clerksync_server.grpc_api.interceptor import NOTHING_NEW
+from clerksync_server.grpc_api.interceptor import NOTHING_NEW, tell_nothing_new
 from clerksync_server.grpc_api.resources import organization_to_pb, user_profile_to_pb
 from clerksync_server.grpc_api.status import status_of
 from clerksync_server.ops import metrics
@@ -25,6 +25,7 @@ from clerksync_server.sync.removals import RemovalFeed, Update
 
 if TYPE_CHECKING:
     import grpc.aio
+    from prometheus_client import Counter
 
 _MAX_BATCH = 1000
 _MAX_REMOVALS = 1000
@@ -83,9 +84,9 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.EnsureOrganizationResponse:
         fields = Fields(clerk_org_id=request.clerk_org_id)
-        token_issued_at = fields.moment(request, "token_issued_at")
+        issued_at_ms = fields.milliseconds(request, "token_issued_at")
         fields.check()
-        ensured = await self._ensure.organization(request.clerk_org_id, token_issued_at)
+        ensured = await self._ensure.organization(request.clerk_org_id, issued_at_ms)
         return sync_service_pb2.EnsureOrganizationResponse(
             organization=organization_to_pb(ensured.organization),
             outcome=_ensure_outcome("organization", ensured.created),
@@ -127,9 +128,9 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
 def _sighting(request: sync_service_pb2.EnsureUserProfileRequest) -> Sighting:
     fields = Fields(clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id)
-    token_issued_at = fields.moment(request, "token_issued_at")
+    issued_at_ms = fields.milliseconds(request, "token_issued_at")
     fields.check()
-    return Sighting(request.clerk_user_id, request.clerk_org_id, token_issued_at)
+    return Sighting(request.clerk_user_id, request.clerk_org_id, issued_at_ms)
 
 
 def _sighting_or_error(request: sync_service_pb2.EnsureUserProfileRequest) -> Sighting | InvalidFields:
@@ -154,9 +155,9 @@ def _tell_batch(results: Sequence[EnsuredProfile | ClerksyncError]) -> None:
     created = sum(ensured)
     bind_contextvars(items=len(results), created=created, failed=len(results) - len(ensured))
     if len(ensured) == len(results) and not created:
-        bind_contextvars(outcome=NOTHING_NEW)
-    for outcome, number in (("created", created), (NOTHING_NEW, len(ensured) - created)):
-        metrics.ENSURED.labels(kind="user_profile", outcome=outcome).inc(number)
+        tell_nothing_new()
+    _ensured("user_profile", created=True).inc(created)
+    _ensured("user_profile", created=False).inc(len(ensured) - created)
     if refused := next((result for result in results if isinstance(result, DatabaseRefused)), None):
         bind_contextvars(database_error=refused.detail)
 
@@ -184,7 +185,15 @@ def _parts(update: Update) -> Iterator[sync_service_pb2.WatchRemovalsResponse]:
 
 
 def _ensure_outcome(kind: str, created: bool) -> sync_service_pb2.EnsureOutcome:
-    outcome = "created" if created else NOTHING_NEW
-    bind_contextvars(outcome=outcome)
-    metrics.ENSURED.labels(kind=kind, outcome=outcome).inc()
+    if created:
+        bind_contextvars(outcome="created")
+    else:
+        tell_nothing_new()
+    _ensured(kind, created=created).inc()
     return _ENSURE_OUTCOMES[created]
+
+
+@cache
+def _ensured(kind: str, *, created: bool) -> "Counter":
+    """Found once: to look for a metric by its labels costs more than to count."""
+    return metrics.ENSURED.labels(kind=kind, outcome="created" if created else NOTHING_NEW)

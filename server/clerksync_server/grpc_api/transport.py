@@ -24,10 +24,10 @@ _OPTIONS_OF_GRPCIO = [
 ]
 
 
-def make_server(transport: Transport, interceptor: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
+def make_server(transport: Transport) -> grpc.aio.Server:
     """A server for generated servicers. `native` has no TLS, and needs the extra of that name."""
     if transport == "native":
         from clerksync_server.grpc_api.native import NativeServer  # noqa: PLC0415  (the extra may not be installed)
 
-        return NativeServer(interceptors=[interceptor], options=_OPTIONS)
-    return grpc.aio.server(interceptors=[interceptor], options=[*_OPTIONS, *_OPTIONS_OF_GRPCIO])
+        return NativeServer(options=_OPTIONS)
+    return grpc.aio.server(options=[*_OPTIONS, *_OPTIONS_OF_GRPCIO])

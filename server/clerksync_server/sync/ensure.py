@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from clerksync_server.clock import milliseconds_of, timestamp_of, utc_now
@@ -12,11 +13,11 @@ from clerksync_server.database.profiles import (
     OrganizationRow,
     Pair,
     UserProfileRow,
+    find_user_profiles,
     insert_placeholder_organization,
     is_organization_deleted,
     read_organization,
     read_organizations,
-    read_user_profiles,
 )
 from clerksync_server.errors import ClerksyncError, DatabaseRefused, InvalidFields, Refused
 from clerksync_server.rules.evidence import (
@@ -25,17 +26,17 @@ from clerksync_server.rules.evidence import (
     judge_organization,
     judge_profile,
 )
-from clerksync_server.sync.coalescing import Coalescer
-from clerksync_server.sync.ensure_batches import EnsureBatches, EnsuredProfile, Standing, latest_of_each
+from clerksync_server.sync.coalescing import Coalescer, Work
+from clerksync_server.sync.ensure_batches import EnsureBatches, EnsuredProfile, latest_of_each
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
+    from clerksync_server.database.dedicated import DedicatedConnection
 
 _FUTURE_LIMIT_MS = 24 * 60 * 60 * 1000
 """A token from later than this is no matter of clocks: somebody passed milliseconds for seconds."""
-_LOOKUP_LANES = 1
-"""Connections for look-ups. With two the batches were smaller, and a call cost a tenth more CPU."""
 _LOOKUPS_AT_ONCE = 1000
+_BATCHES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Sighting:
 
     clerk_user_id: str
     clerk_org_id: str
-    token_issued_at: datetime | None
+    issued_at_ms: int | None
+    """Whole milliseconds since the epoch, rounded down."""
 
     @property
     def pair(self) -> Pair:
@@ -66,13 +68,18 @@ class Ensure:
         self._database = database
         self._policy = policy
         self._now = now
-        self._readers = [database.dedicated("lookups") for _ in range(_LOOKUP_LANES)]
         self._lookups: Coalescer[Pair, UserProfileRow | None] = Coalescer(
-            self._look_up, lanes=_LOOKUP_LANES, most=_LOOKUPS_AT_ONCE, group_of=lambda pair: pair[1]
+            _reading_pairs(database.dedicated("lookups")),
+            lanes=1,
+            most=_LOOKUPS_AT_ONCE,
+            group_of=lambda pair: pair[1],
         )
-        self._organization_reader = database.dedicated("organization lookups")
-        self._organization_lookups: Coalescer[str, OrganizationRow | None] = Coalescer(
-            self._look_up_organizations, lanes=1, most=_LOOKUPS_AT_ONCE
+        # By a connection of their own: no lone call waits for one with a thousand.
+        self._lookups_of_batches: Coalescer[Sequence[Pair], Sequence[UserProfileRow | None]] = Coalescer(
+            _reading_batches(database.dedicated("lookups of batches")), lanes=1, most=_BATCHES_AT_ONCE
+        )
+        self._lookups_of_organizations: Coalescer[str, OrganizationRow | None] = Coalescer(
+            _reading_organizations(database.dedicated("lookups of organizations")), lanes=1, most=_LOOKUPS_AT_ONCE
         )
         self._batches = EnsureBatches(
             database, oldest=lambda: timestamp_of(policy.oldest_ms(now_ms=milliseconds_of(now())))
@@ -80,7 +87,7 @@ class Ensure:
 
     async def user_profile(self, sighting: Sighting) -> EnsuredProfile:
         """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
-        evidence_ms = self._evidence_ms(sighting.token_issued_at, milliseconds_of(self._now()))
+        evidence_ms = self._evidence_ms(sighting.issued_at_ms, milliseconds_of(self._now()))
         profile = await self._lookups.ask(sighting.pair)
         if profile is not None:
             return EnsuredProfile(profile, created=False)
@@ -89,31 +96,41 @@ class Ensure:
             raise _refusal(made, evidence_ms)
         return made
 
-    async def _look_up(self, pairs: Sequence[Pair]) -> "list[UserProfileRow | None]":
-        """One statement for all who wait, by a connection that waits for no lock and no transaction."""
-        reader = self._readers.pop()
-        try:
-            profiles = await read_user_profiles(reader, set(pairs))
-        finally:
-            self._readers.append(reader)
-        return [profiles.get(pair) for pair in pairs]
-
     async def user_profiles(self, sightings: Sequence[Sighting]) -> list[EnsuredProfile | ClerksyncError]:
         """An outcome for each, in their order; an error concerns that one alone. Raises DatabaseUnavailable.
 
         Of several sightings of a pair the one with the latest evidence speaks for it, and is told if the profile was
         created; where that is refused, each is judged by its own evidence.
         """
+        if not sightings:
+            return []
         now_ms = milliseconds_of(self._now())
         evidence: dict[int, int] = {}
         outcomes: dict[int, EnsuredProfile | ClerksyncError] = {}
-        for index, sighting in enumerate(sightings):
+        profiles = await self._lookups_of_batches.ask([sighting.pair for sighting in sightings])
+        for index, (sighting, profile) in enumerate(zip(sightings, profiles, strict=True)):
             try:
-                evidence[index] = self._evidence_ms(sighting.token_issued_at, now_ms)
+                evidence_ms = self._evidence_ms(sighting.issued_at_ms, now_ms)
             except InvalidFields as error:
                 outcomes[index] = error
+                continue
+            if profile is None:
+                evidence[index] = evidence_ms
+            else:
+                outcomes[index] = EnsuredProfile(profile, created=False)
+        if evidence:
+            outcomes |= await self._make_missing(sightings, evidence)
+        return [outcomes[index] for index in range(len(sightings))]
+
+    async def _make_missing(
+        self, sightings: Sequence[Sighting], evidence: Mapping[int, int]
+    ) -> dict[int, EnsuredProfile | ClerksyncError]:
+        """`evidence` and the outcomes are by the index of the sighting."""
         speakers = latest_of_each([sighting.pair for sighting in sightings], evidence)
-        standings = await self._standings({pair: timestamp_of(evidence[index]) for pair, index in speakers.items()})
+        standings = await self._batches.make_all(
+            {pair: timestamp_of(evidence[index]) for pair, index in speakers.items()}
+        )
+        outcomes: dict[int, EnsuredProfile | ClerksyncError] = {}
         for index, evidence_ms in evidence.items():
             standing = standings[pair := sightings[index].pair]
             if isinstance(standing, Obstacles):
@@ -122,24 +139,13 @@ class Ensure:
                 outcomes[index] = replace(standing, created=False)
             else:
                 outcomes[index] = standing
-        return [outcomes[index] for index in range(len(sightings))]
+        return outcomes
 
-    async def _standings(self, evidence: Mapping[Pair, datetime]) -> dict[Pair, Standing]:
-        if not evidence:
-            return {}
-        async with self._database.connection() as connection:
-            profiles = await read_user_profiles(connection, evidence.keys())
-        standings: dict[Pair, Standing] = {
-            pair: EnsuredProfile(profile, created=False) for pair, profile in profiles.items()
-        }
-        missing = {pair: evidence_at for pair, evidence_at in evidence.items() if pair not in standings}
-        return standings | await self._batches.make_all(missing)
-
-    async def organization(self, clerk_org_id: str, token_issued_at: datetime | None) -> EnsuredOrganization:
+    async def organization(self, clerk_org_id: str, issued_at_ms: int | None) -> EnsuredOrganization:
         """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
         now_ms = milliseconds_of(self._now())
-        evidence_ms, oldest_ms = self._evidence_ms(token_issued_at, now_ms), self._policy.oldest_ms(now_ms=now_ms)
-        organization = await self._organization_lookups.ask(clerk_org_id)
+        evidence_ms, oldest_ms = self._evidence_ms(issued_at_ms, now_ms), self._policy.oldest_ms(now_ms=now_ms)
+        organization = await self._lookups_of_organizations.ask(clerk_org_id)
         if organization is not None:
             return EnsuredOrganization(organization, created=False)
         async with self._database.connection() as connection:
@@ -157,17 +163,37 @@ class Ensure:
             raise Refused(Verdict.ORGANIZATION_DELETED)
         return EnsuredOrganization(organization, created=created)
 
-    async def _look_up_organizations(self, clerk_org_ids: Sequence[str]) -> "list[OrganizationRow | None]":
-        organizations = await read_organizations(self._organization_reader, set(clerk_org_ids))
-        return [organizations.get(clerk_org_id) for clerk_org_id in clerk_org_ids]
-
-    def _evidence_ms(self, token_issued_at: datetime | None, now_ms: int) -> int:
-        issued_at_ms = None if token_issued_at is None else milliseconds_of(token_issued_at)
+    def _evidence_ms(self, issued_at_ms: int | None, now_ms: int) -> int:
         if issued_at_ms is not None and issued_at_ms > now_ms + _FUTURE_LIMIT_MS:
             raise InvalidFields(
                 {"token_issued_at": "lies more than a day in the future; send the token's iat, which counts seconds"}
             )
         return self._policy.evidence_ms(now_ms=now_ms, token_issued_at_ms=issued_at_ms)
+
+
+def _reading_pairs(reader: "DedicatedConnection") -> "Work[Pair, UserProfileRow | None]":
+    """One statement for all who wait, by a connection that waits for no lock and no transaction."""
+
+    async def read(pairs: Sequence[Pair]) -> list[UserProfileRow | None]:
+        return await find_user_profiles(reader, pairs)
+
+    return read
+
+
+def _reading_batches(reader: "DedicatedConnection") -> "Work[Sequence[Pair], Sequence[UserProfileRow | None]]":
+    async def read(batches: Sequence[Sequence[Pair]]) -> list[Sequence[UserProfileRow | None]]:
+        profiles = iter(await find_user_profiles(reader, list(chain.from_iterable(batches))))
+        return [list(islice(profiles, len(batch))) for batch in batches]
+
+    return read
+
+
+def _reading_organizations(reader: "DedicatedConnection") -> "Work[str, OrganizationRow | None]":
+    async def read(clerk_org_ids: Sequence[str]) -> list[OrganizationRow | None]:
+        organizations = await read_organizations(reader, set(clerk_org_ids))
+        return [organizations.get(clerk_org_id) for clerk_org_id in clerk_org_ids]
+
+    return read
 
 
 def _refusal(obstacles: Obstacles, evidence_ms: int) -> ClerksyncError:

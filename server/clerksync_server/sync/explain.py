@@ -79,7 +79,7 @@ class Explain:
     async def user_profile(self, clerk_user_id: str, clerk_org_id: str) -> Explanation:
         async def work(connection: "Connection") -> Explanation:
             pair = await read_pair(connection, clerk_user_id, clerk_org_id)
-            profile = await read_user_profile(connection, clerk_user_id, clerk_org_id)
+            profile = await read_user_profile(connection, (clerk_user_id, clerk_org_id))
             return Explanation(
                 profile=profile,
                 organization=await read_organization(connection, clerk_org_id),

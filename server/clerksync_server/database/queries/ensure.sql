@@ -1,18 +1,42 @@
 -- Ensure: makes what is missing, and nothing else.
+-- Times are told as whole microseconds since the epoch, which cost a third of what datetimes do; an infinite one as the
+-- first or the last that callers can be told.
 
 -- name: read_user_profile
+-- As read_user_profiles, which for one pair costs twice as much.
 -- $1 = clerk_user_id, $2 = clerk_org_id
-select id::text as id, clerk_user_id, clerk_org_id, role, clerk_membership_id, created_at, updated_at
+select
+    1::bigint as number,
+    id::text as id,
+    role,
+    clerk_membership_id,
+    (extract(epoch from greatest('0001-01-01 00:00Z', least(created_at, '9999-12-31 23:59Z'))) * 1000000)::bigint
+        as created_us,
+    (extract(epoch from greatest('0001-01-01 00:00Z', least(updated_at, '9999-12-31 23:59Z'))) * 1000000)::bigint
+        as updated_us
 from public.user_profile
 where clerk_user_id = $1 and clerk_org_id = $2;
 
 -- name: read_user_profiles
--- Several at once; for one pair read_user_profile costs half as much.
+-- Several at once, each with the number of its pair, from 1. A join would sooner or later be done by reading the whole
+-- table (for 64 pairs of 10,000 profiles already: four times the cost); so it asks the index for one after the other.
 -- $1 = clerk_user_ids, $2 = clerk_org_ids, one of each for each pair
-select p.id::text as id, p.clerk_user_id, p.clerk_org_id, p.role, p.clerk_membership_id, p.created_at, p.updated_at
-from unnest($1::text [], $2::text []) as pair (clerk_user_id, clerk_org_id)
-inner join public.user_profile as p
-    on p.clerk_user_id = pair.clerk_user_id and p.clerk_org_id = pair.clerk_org_id;
+select
+    pair.number,
+    profile.id::text as id,
+    profile.role,
+    profile.clerk_membership_id,
+    (extract(epoch from greatest('0001-01-01 00:00Z', least(profile.created_at, '9999-12-31 23:59Z'))) * 1000000)::bigint
+        as created_us,
+    (extract(epoch from greatest('0001-01-01 00:00Z', least(profile.updated_at, '9999-12-31 23:59Z'))) * 1000000)::bigint
+        as updated_us
+from unnest($1::text [], $2::text []) with ordinality as pair (clerk_user_id, clerk_org_id, number)
+cross join lateral (
+    select p.id, p.role, p.clerk_membership_id, p.created_at, p.updated_at
+    from public.user_profile as p
+    where p.clerk_user_id = pair.clerk_user_id and p.clerk_org_id = pair.clerk_org_id
+    limit 1
+) as profile;
 
 -- name: insert_provisional_profiles
 -- Inserts each profile, and its organization if that is missing too, if nothing speaks against it; tells what does.
@@ -59,7 +83,14 @@ profile as (
     insert into public.user_profile (clerk_user_id, clerk_org_id, evidence_at)
     select clerk_user_id, clerk_org_id, evidence_at from allowed
     on conflict (clerk_user_id, clerk_org_id) do nothing
-    returning id::text as id, clerk_user_id, clerk_org_id, role, clerk_membership_id, created_at, updated_at
+    returning
+        id::text as id,
+        clerk_user_id,
+        clerk_org_id,
+        role,
+        clerk_membership_id,
+        (extract(epoch from created_at) * 1000000)::bigint as created_us,
+        (extract(epoch from updated_at) * 1000000)::bigint as updated_us
 )
 
 select
@@ -68,8 +99,8 @@ select
     known.clerk_org_id,
     profile.role,
     profile.clerk_membership_id,
-    profile.created_at,
-    profile.updated_at,
+    profile.created_us,
+    profile.updated_us,
     known.user_deleted,
     known.organization_deleted,
     known.removed_at,
