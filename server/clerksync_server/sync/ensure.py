@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clerksync_server.clock import milliseconds_of, timestamp_of, utc_now
 from clerksync_server.database.connection import Database
@@ -46,8 +46,7 @@ class EnsuredOrganization:
     created: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """Who was seen, signed in to which organization, and when the token was issued, if that is known."""
 
     clerk_user_id: str
