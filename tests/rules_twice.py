@@ -26,7 +26,7 @@ from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.rules.evidence import EvidencePolicy, Verdict
 from clerksync_server.rules.world import World
 from clerksync_server.setting_types import Address
-from clerksync_server.sync.deliveries import Deliveries
+from clerksync_server.sync.deliveries import Deliveries, Delivery
 from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 from clerksync_server.sync.ensure import Ensure
 from clerksync_server.sync.explain import Explain
@@ -80,7 +80,7 @@ class Both:
         attempted_at = timestamp_of(now_ms())
 
         answers = await asyncio.gather(
-            *(self._deliveries.apply(*delivery, attempted_at=attempted_at) for delivery in [*sent, *sent[::3]])
+            *(self._deliveries.apply(Delivery(svix_id, attempted_at, body)) for svix_id, body in [*sent, *sent[::3]])
         )
 
         assert len(sent[::3]) == sum(answer.outcome is Outcome.DUPLICATE for answer in answers)

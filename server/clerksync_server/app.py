@@ -28,6 +28,7 @@ from clerksync_server.sync.removals import RemovalFeed
 from clerksync_server.sync.retention import Retention
 from clerksync_server.webhook_front.app import front_app
 from clerksync_server.webhook_front.client import connect
+from clerksync_server.webhook_front.forwarding import Forwarder
 
 _log = structlog.get_logger(__name__)
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -153,7 +154,7 @@ class Application:
             self._closing.push_async_callback(channel.close, None)
             verifier = SignatureVerifier(self._settings.webhook_secret_texts)
             self._http = HttpProcess(
-                front_app(verifier, channel, self._lifecycle),
+                front_app(verifier, Forwarder(channel), self._lifecycle),
                 self._settings.http_listen,
                 # aiohttp takes it twice: once to wait for requests, and once after it has cancelled them.
                 grace_s=self._settings.shutdown_grace_s / 2,

@@ -16,7 +16,7 @@ from clerksync_server.clock import timestamp_of
 from clerksync_server.database.connection import Database
 from clerksync_server.errors import DatabaseUnavailable
 from clerksync_server.sync import delivery_batches
-from clerksync_server.sync.deliveries import Applied, Deliveries
+from clerksync_server.sync.deliveries import Applied, Deliveries, Delivery
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -49,7 +49,7 @@ async def apply(deliveries: Deliveries, told: Sequence[tuple[str, bodies.Body]])
     """At once. They are one batch: what is asked before a batch has had its turn travels along."""
     now = timestamp_of(now_ms())
     raw = [(svix_id, json.dumps(body).encode()) for svix_id, body in told]
-    return await asyncio.gather(*(deliveries.apply(*delivery, attempted_at=now) for delivery in raw))
+    return await asyncio.gather(*(deliveries.apply(Delivery(svix_id, now, body)) for svix_id, body in raw))
 
 
 def joined(*, at: int, org: str = ORG, users: Sequence[str] = USERS) -> list[tuple[str, bodies.Body]]:
@@ -318,7 +318,7 @@ async def test_no_database(deliveries: Deliveries) -> None:
     now = timestamp_of(now_ms())
 
     answers = await asyncio.gather(
-        *(deliveries.apply(f"msg_{number}", b"{}", attempted_at=now) for number in range(3)), return_exceptions=True
+        *(deliveries.apply(Delivery(f"msg_{number}", now, b"{}")) for number in range(3)), return_exceptions=True
     )
 
     assert [DatabaseUnavailable] * 3 == list(map(type, answers))

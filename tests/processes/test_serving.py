@@ -57,7 +57,7 @@ async def test_a_delivery_through_two_processes(database_url: str, connection: A
         assert await connection.fetchval("select name from organization") == "Acme Inc"
         (call,), (delivery,) = service.log("call"), front.log("delivery")
         assert tuple(call[key] for key in ("method", "code", "svix_id", "outcome", "event_type")) == (
-            "ApplyClerkEvent",
+            "ApplyClerkEvents",
             "OK",
             "msg_1",
             "applied",

@@ -1,5 +1,6 @@
 """A connection for one purpose that prepares its statements once: each is one round trip, and nothing is reset."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,8 @@ _CUT = (
     OSError,
 )
 _BEGIN = "begin isolation level read committed"
+_PLAN_ONCE = "set local plan_cache_mode = force_generic_plan"
+"""Left to itself Postgres plans anew for each short array: that takes as long as it takes to insert a profile."""
 
 
 class DedicatedConnection:
@@ -89,7 +92,7 @@ class DedicatedConnection:
         self, session: "_Session", work: "Callable[[Statements], Awaitable[_Result]]", lock_timeout_s: int
     ) -> _Result:
         try:
-            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'")
+            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'; {_PLAN_ONCE}")
             result = await work(session)
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) or not isinstance(error, (*_CUT, TimeoutError)):
@@ -154,6 +157,7 @@ class _Session:
         self.committing = False
         """Whether a commit is on its way: then nobody knows what has come about."""
         self._prepares = prepares
+        self._id = secrets.token_hex(8)
         self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
 
     async def fetch(self, query: str, *args: object) -> "Sequence[asyncpg.Record]":
@@ -179,5 +183,8 @@ class _Session:
     async def _prepared(self, query: str) -> "PreparedStatement[asyncpg.Record]":
         statement = self._statements.get(query)
         if statement is None:
-            statement = self._statements[query] = await self.connection.prepare(query)
+            # Without a name asyncpg sends the text anew each time. Nobody else may have it: behind a pooler it would
+            # be somebody else's statement.
+            name = f"clerksync_{self._id}_{len(self._statements)}"
+            statement = self._statements[query] = await self.connection.prepare(query, name=name)
         return statement

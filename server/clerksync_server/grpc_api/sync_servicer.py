@@ -3,19 +3,21 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from structlog.contextvars import bind_contextvars
 
 from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
-from clerksync_server.errors import ClerksyncError, DatabaseRefused, InvalidFields
+from clerksync_server.errors import ClerksyncError, DatabaseRefused, DatabaseUnavailable, InvalidFields
+from clerksync_server.grpc_api.applying import applied_to_pb, deliveries_of, delivery_of, tell_applied, tell_results
+from clerksync_server.grpc_api.applying import result_to_pb as applied_result_to_pb
 from clerksync_server.grpc_api.explanation import explanation_to_pb
 from clerksync_server.grpc_api.fields import Fields, check_ids
 from clerksync_server.grpc_api.interceptor import NOTHING_NEW, tell_nothing_new
-from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES, organization_to_pb, user_profile_to_pb
+from clerksync_server.grpc_api.resources import organization_to_pb, user_profile_to_pb
 from clerksync_server.grpc_api.status import status_of
 from clerksync_server.ops import metrics
-from clerksync_server.sync.deliveries import Deliveries
+from clerksync_server.sync.deliveries import Deliveries, Delivery
 from clerksync_server.sync.ensure import Ensure, Sighting
 from clerksync_server.sync.ensure_batches import EnsuredProfile
 from clerksync_server.sync.explain import Explain
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     import grpc.aio
     from prometheus_client import Counter
 
-MAX_BODY_BYTES = 1024 * 1024
 _MAX_BATCH = 1000
 _MAX_REMOVALS = 1000
 _ENSURE_OUTCOMES = {
@@ -96,20 +97,25 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         request: sync_service_pb2.ApplyClerkEventRequest,
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.ApplyClerkEventResponse:
-        fields = Fields(svix_id=request.svix_id)
-        attempted_at = fields.moment(request, "attempted_at")
-        if not request.HasField("attempted_at"):
-            fields.violations["attempted_at"] = "is missing; expected the time of the header svix-timestamp"
-        if len(request.body) > MAX_BODY_BYTES:
-            fields.violations["body"] = f"is larger than {MAX_BODY_BYTES} bytes"
-        fields.check()
-        assert attempted_at is not None
-        bind_contextvars(svix_id=request.svix_id)
-        applied = await self._deliveries.apply(request.svix_id, request.body, attempted_at=attempted_at)
-        event_type = metrics.known_event_type(applied.event_type)
-        bind_contextvars(event_type=event_type, outcome=applied.outcome.value)
-        metrics.DELIVERIES.labels(event_type=event_type, outcome=applied.outcome.value).inc()
-        return sync_service_pb2.ApplyClerkEventResponse(outcome=DELIVERY_OUTCOMES[applied.outcome])
+        delivery = delivery_of(request)
+        bind_contextvars(svix_id=delivery.svix_id)
+        applied = await self._deliveries.apply(delivery)
+        tell_applied(delivery.svix_id, applied)
+        return applied_to_pb(applied)
+
+    async def ApplyClerkEvents(  # noqa: N802
+        self,
+        request: sync_service_pb2.ApplyClerkEventsRequest,
+        context: "grpc.aio.ServicerContext[object, object]",
+    ) -> sync_service_pb2.ApplyClerkEventsResponse:
+        asked = deliveries_of(request)
+        outcomes = iter(await self._deliveries.apply_together([item for item in asked if isinstance(item, Delivery)]))
+        results = [next(outcomes) if isinstance(item, Delivery) else item for item in asked]
+        tell_results(asked, results)
+        if all(isinstance(result, DatabaseUnavailable) for result in results):
+            # Then the caller's channel tries again by itself, at another replica.
+            raise cast("DatabaseUnavailable", results[0])
+        return sync_service_pb2.ApplyClerkEventsResponse(results=map(applied_result_to_pb, results))
 
     async def ExplainUserProfile(  # noqa: N802
         self,

@@ -2,12 +2,12 @@
 
 import grpc.aio
 
-from clerksync_server.grpc_api.sync_servicer import MAX_BODY_BYTES
+from clerksync_server.grpc_api.applying import MAX_BODY_BYTES
 from clerksync_server.setting_types import Transport
 
 _OPTIONS = [
-    # Room for a body of the largest size and the fields around it.
-    ("grpc.max_receive_message_length", MAX_BODY_BYTES + 64 * 1024),
+    # Room for a body of the largest size, or for many small ones, and the fields around them.
+    ("grpc.max_receive_message_length", MAX_BODY_BYTES + 512 * 1024),
     # Two servers on one port would share it silently; the second is to fail instead.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
@@ -16,7 +16,8 @@ Work = Callable[[Sequence[_Item]], Awaitable[Sequence[_Outcome | Exception]]]
 class Coalescer(Generic[_Item, _Outcome]):
     """Runs `work` on batches of what is asked for, as many at once as there are lanes.
 
-    A batch leaves as soon as a lane is free, with all that waits, at most `most`. Where more waits, the groups (for
+    A batch leaves as soon as a lane is free, with all that waits, at most `most` by `size_of` (by default a number of
+    items); one that is larger by itself goes alone. Where more waits, the groups (for
     example organizations) take turns, so that one with very many items holds up the others no longer than one batch.
     An item whose caller went away before its batch left is left out.
     """
@@ -28,23 +29,22 @@ class Coalescer(Generic[_Item, _Outcome]):
         lanes: int,
         most: int,
         group_of: Callable[[_Item], Hashable] = lambda _: None,
+        size_of: Callable[[_Item], int] = lambda _: 1,
     ) -> None:
         self._work = work
         self._free_lanes = lanes
         self._most = most
         self._group_of = group_of
+        self._size_of = size_of
         self._waiting: dict[Hashable, deque[tuple[_Item, asyncio.Future[_Outcome]]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, item: _Item) -> _Outcome:
         """Returns the item's outcome, or raises it. Cancelling the caller cancels no work that has begun."""
-        return await self._submit(item)
+        return await self.submit(item)
 
-    async def ask_all(self, items: Iterable[_Item]) -> "list[_Outcome | BaseException]":
-        """The outcomes in the order of the items, which need not travel together; exceptions are not raised."""
-        return await asyncio.gather(*map(self._submit, items), return_exceptions=True)
-
-    def _submit(self, item: _Item) -> "asyncio.Future[_Outcome]":
+    def submit(self, item: _Item) -> "asyncio.Future[_Outcome]":
+        """As `ask`, for one who asks for several: cancel the future to leave the item out."""
         outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(self._group_of(item), deque()).append((item, outcome))
         if self._free_lanes:
@@ -65,15 +65,19 @@ class Coalescer(Generic[_Item, _Outcome]):
 
     def _take(self) -> "list[tuple[_Item, asyncio.Future[_Outcome]]]":
         batch: list[tuple[_Item, asyncio.Future[_Outcome]]] = []
-        while self._waiting and len(batch) < self._most:
+        size = 0
+        while self._waiting:
             group, queue = next(iter(self._waiting.items()))
+            if not queue[0][1].cancelled():
+                size += self._size_of(queue[0][0])
+                if batch and size > self._most:
+                    break
+                batch.append(queue[0])
             # To the end of the line, so that the groups take turns over batches as well.
+            queue.popleft()
             del self._waiting[group]
-            item = queue.popleft()
             if queue:
                 self._waiting[group] = queue
-            if not item[1].cancelled():
-                batch.append(item)
         return batch
 
     async def _do(self, batch: "list[tuple[_Item, asyncio.Future[_Outcome]]]") -> None:

@@ -23,13 +23,27 @@ from clerksync_server.database.deliveries import (
     settle_delivery,
 )
 from clerksync_server.database.facts import join_fact, locks_of, take_locks
-from clerksync_server.errors import DatabaseRefused, DeliveryNotFound
+from clerksync_server.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    DeliveryContended,
+    DeliveryNotFound,
+)
 from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import Fact
 from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery whose signature has been verified; `attempted_at` is the time that was signed."""
+
+    svix_id: str
+    attempted_at: datetime
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +70,39 @@ class Deliveries:
         self._now = now
         self._batches = DeliveryBatches(database)
 
-    async def apply(self, svix_id: str, body: bytes, *, attempted_at: datetime) -> Applied:
+    async def apply(self, delivery: Delivery) -> Applied:
         """Returns once the effect is committed. A repeat changes nothing, unless what it repeats was not applied."""
-        event, judgement = self._read(body, attempted_at)
-        entry = Entry(svix_id, attempted_at, self._now(), hashlib.sha256(body).digest(), judgement)
-        delivery = Received(entry, event)
-        settled = await self._batches.apply(delivery)
+        received = self._receive(delivery)
+        settled = await self._batches.apply(received)
         if settled is None:
-            settled = await self._apply_apart(delivery, body)
+            settled = await self._apply_apart(received, delivery.body)
         if settled is None:
-            return await self._apply_again(svix_id, body, attempted_at)
+            return await self._apply_again(delivery)
         return Applied(settled.outcome, settled.event_type)
+
+    async def apply_together(
+        self, deliveries: Sequence[Delivery]
+    ) -> list[Applied | DeliveryContended | DatabaseUnavailable]:
+        """As `apply`, for each. Nobody waits for others here: who would have to is DeliveryContended."""
+        submitted = [self._batches.submit(self._receive(delivery)) for delivery in deliveries]
+        outcomes: list[Applied | DeliveryContended | DatabaseUnavailable] = []
+        try:
+            for each in submitted:
+                try:
+                    settled = await each
+                except DatabaseUnavailable as error:
+                    outcomes.append(error)
+                else:
+                    outcomes.append(Applied(settled.outcome, settled.event_type) if settled else DeliveryContended())
+        finally:
+            for each in submitted:
+                each.cancel()
+        return outcomes
+
+    def _receive(self, delivery: Delivery) -> Received:
+        event, judgement = self._read(delivery.body, delivery.attempted_at)
+        digest = hashlib.sha256(delivery.body).digest()
+        return Received(Entry(delivery.svix_id, delivery.attempted_at, self._now(), digest, judgement), event)
 
     async def _apply_apart(self, delivery: Received, body: bytes) -> Judgement | None:
         """In a transaction of its own, waiting for what others lock; None if it is a repeat."""
@@ -167,18 +203,18 @@ class Deliveries:
         await settle_delivery(connection, svix_id, judgement, facts_joined=ours)
         return judgement
 
-    async def _apply_again(self, svix_id: str, body: bytes, attempted_at: datetime) -> Applied:
+    async def _apply_again(self, delivery: Delivery) -> Applied:
         """A repeat. What was quarantined or ignored may be ours by now: then a resend from the dashboard applies it."""
 
         async def work(connection: "Connection") -> Outcome:
-            before = await read_delivery(connection, svix_id, lock=True)
+            before = await read_delivery(connection, delivery.svix_id, lock=True)
             if before is None or before.judgement.outcome not in (Outcome.QUARANTINED, Outcome.IGNORED):
                 return Outcome.DUPLICATE
             if event is None or not event.ours:
                 return Outcome.DUPLICATE
-            return (await self._settle(connection, svix_id, judgement, event)).outcome
+            return (await self._settle(connection, delivery.svix_id, judgement, event)).outcome
 
-        event, judgement = self._read(body, attempted_at)
+        event, judgement = self._read(delivery.body, delivery.attempted_at)
         try:
             outcome = await self._database.transaction(work)
         except DatabaseRefused:

@@ -1,5 +1,6 @@
 """Applies the deliveries that wait at the same time in one transaction."""
 
+import asyncio
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -81,7 +82,15 @@ class DeliveryBatches:
 
     async def apply(self, delivery: Received) -> Judgement | None:
         """Returns once it is committed; None if it has to be applied apart, and nothing came of it here."""
-        return _APART if delivery.may_take_long else await self._coalescer.ask(delivery)
+        return await self.submit(delivery)
+
+    def submit(self, delivery: Received) -> "asyncio.Future[Judgement | None]":
+        """As `apply`, for one who has several; cancel the future to leave the delivery out."""
+        if not delivery.may_take_long:
+            return self._coalescer.submit(delivery)
+        apart: asyncio.Future[Judgement | None] = asyncio.get_running_loop().create_future()
+        apart.set_result(_APART)
+        return apart
 
     async def apply_together(self, deliveries: Sequence[Received]) -> Sequence[Judgement | None]:
         """Applies them as if one after the other; what `apply` returns, for each. Raises DatabaseUnavailable."""

@@ -17,6 +17,7 @@ from clerksync_server.database.profiles import (
     insert_placeholder_organization,
     is_organization_deleted,
     read_organization,
+    read_organizations,
 )
 from clerksync_server.errors import ClerksyncError, DatabaseRefused, InvalidFields, Refused
 from clerksync_server.rules.evidence import (
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 _FUTURE_LIMIT_MS = 24 * 60 * 60 * 1000
 """A token from later than this is no matter of clocks: somebody passed milliseconds for seconds."""
 _LOOKUPS_AT_ONCE = 1000
-_BATCHES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,11 @@ class Ensure:
         )
         # By a connection of their own: no lone call waits for one with a thousand.
         self._lookups_of_batches: Coalescer[Sequence[Pair], Sequence[UserProfileRow | None]] = Coalescer(
-            _reading_batches(database.dedicated("lookups of batches")), lanes=1, most=_BATCHES_AT_ONCE
+            _reading_batches(database.dedicated("lookups of batches")), lanes=1, most=_LOOKUPS_AT_ONCE, size_of=len
+        )
+        self._organization_reader = database.dedicated("organization lookups")
+        self._organization_lookups: Coalescer[str, OrganizationRow | None] = Coalescer(
+            self._look_up_organizations, lanes=1, most=_LOOKUPS_AT_ONCE
         )
         self._batches = EnsureBatches(
             database, oldest=lambda: timestamp_of(policy.oldest_ms(now_ms=milliseconds_of(now())))
@@ -83,7 +87,7 @@ class Ensure:
     async def user_profile(self, sighting: Sighting) -> EnsuredProfile:
         """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
         evidence_ms = self._evidence_ms(sighting.issued_at_ms, milliseconds_of(self._now()))
-        profile = await self._lookups.ask(sighting.pair)
+        profile = await self._lookups.submit(sighting.pair)
         if profile is not None:
             return EnsuredProfile(profile, created=False)
         made = await self._batches.make(sighting.pair, timestamp_of(evidence_ms))
@@ -137,11 +141,13 @@ class Ensure:
         return outcomes
 
     async def organization(self, clerk_org_id: str, issued_at_ms: int | None) -> EnsuredOrganization:
+        """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
         now_ms = milliseconds_of(self._now())
         evidence_ms, oldest_ms = self._evidence_ms(issued_at_ms, now_ms), self._policy.oldest_ms(now_ms=now_ms)
+        organization = await self._organization_lookups.ask(clerk_org_id)
+        if organization is not None:
+            return EnsuredOrganization(organization, created=False)
         async with self._database.connection() as connection:
-            if (organization := await read_organization(connection, clerk_org_id)) is not None:
-                return EnsuredOrganization(organization, created=False)
             deleted = await is_organization_deleted(connection, clerk_org_id)
         verdict = judge_organization(exists=False, deleted=deleted, evidence_ms=evidence_ms, oldest_ms=oldest_ms)
         if verdict is not Verdict.CREATE:
@@ -155,6 +161,10 @@ class Ensure:
         if organization is None:
             raise Refused(Verdict.ORGANIZATION_DELETED)
         return EnsuredOrganization(organization, created=created)
+
+    async def _look_up_organizations(self, clerk_org_ids: Sequence[str]) -> "list[OrganizationRow | None]":
+        organizations = await read_organizations(self._organization_reader, set(clerk_org_ids))
+        return [organizations.get(clerk_org_id) for clerk_org_id in clerk_org_ids]
 
     def _evidence_ms(self, issued_at_ms: int | None, now_ms: int) -> int:
         if issued_at_ms is not None and issued_at_ms > now_ms + _FUTURE_LIMIT_MS:

@@ -1,5 +1,6 @@
 """Makes the profiles that Ensure calls miss at the same time in one transaction."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -84,7 +85,8 @@ class EnsureBatches:
         asked = [_Missing(pair, evidence_at) for pair, evidence_at in evidence.items()]
         standings: dict[Pair, Standing] = {}
         apart: list[Pair] = []
-        for pair, made in zip(evidence, await self._coalescer.ask_all(asked), strict=True):
+        answers = await asyncio.gather(*map(self._coalescer.submit, asked), return_exceptions=True)
+        for pair, made in zip(evidence, answers, strict=True):
             if made is _APART:
                 apart.append(pair)
             elif isinstance(made, BaseException) and not isinstance(made, DatabaseRefused):

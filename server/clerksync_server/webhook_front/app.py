@@ -3,29 +3,24 @@
 import asyncio
 import time
 
-import grpc
-import grpc.aio
 import structlog
 from aiohttp import web
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clerksync.v1 import resources_pb2, sync_service_pb2
-from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier
+from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier, VerifiedDelivery
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.logs import frames_of
-from clerksync_server.webhook_front.client import sync_service
+from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Forwarded, Forwarder, NotApplied
 
 PATH = "/webhooks/clerk"
-MAX_BODY_BYTES = 1024 * 1024
-_DEADLINE_S = 10.0
-"""Svix gives up after 15 s."""
 _READ_TIMEOUT_S = 10.0
 _RETRY_AFTER_S = "5"
 _log = structlog.get_logger(__name__)
 
 _VERIFIER = web.AppKey("verifier", SignatureVerifier)
-_CHANNEL = web.AppKey("channel", grpc.aio.Channel)
+_FORWARDER = web.AppKey("forwarder", Forwarder)
 _LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 
 _ANSWERS = {
@@ -46,10 +41,10 @@ class _Refusal(Exception):
         self.result = result
 
 
-def front_app(verifier: SignatureVerifier, channel: grpc.aio.Channel, lifecycle: Lifecycle) -> web.Application:
+def front_app(verifier: SignatureVerifier, forwarder: Forwarder, lifecycle: Lifecycle) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[_VERIFIER] = verifier
-    app[_CHANNEL] = channel
+    app[_FORWARDER] = forwarder
     app[_LIFECYCLE] = lifecycle
     app.router.add_post(PATH, _receive)
     return app
@@ -57,7 +52,7 @@ def front_app(verifier: SignatureVerifier, channel: grpc.aio.Channel, lifecycle:
 
 async def _receive(request: web.Request) -> web.Response:
     started = time.perf_counter()
-    svix_id = None
+    svix_id = request_id = None
     try:
         if request.app[_LIFECYCLE].draining:
             raise _Refusal(503, "stopping", "this replica is stopping; send it again")
@@ -67,7 +62,9 @@ async def _receive(request: web.Request) -> web.Response:
         except InvalidSignature as error:
             raise _Refusal(400, "invalid_signature", str(error)) from None
         svix_id = delivery.svix_id
-        status, result = await _apply(request.app[_CHANNEL], delivery.svix_id, delivery.attempted_at_s, body)
+        forwarded = await _forward(request.app[_FORWARDER], delivery, body)
+        request_id = forwarded.request_id
+        status, result = _ANSWERS.get(forwarded.outcome, (200, "applied"))
         response = web.json_response({"outcome": result}, status=status)
     except Exception as error:  # noqa: BLE001  (an answer of 503 makes the sender keep the delivery)
         refusal = error if isinstance(error, _Refusal) else _Refusal(503, "defect", "the delivery cannot be taken now")
@@ -80,7 +77,8 @@ async def _receive(request: web.Request) -> web.Response:
     duration_s = time.perf_counter() - started
     metrics.WEBHOOK_REQUESTS.labels(status=str(status), result=result).observe(duration_s)
     log = _log.info if status < 500 else _log.warning
-    log("delivery", svix_id=svix_id, status=status, result=result, duration_ms=round(duration_s * 1000, 2))
+    duration_ms = round(duration_s * 1000, 2)
+    log("delivery", svix_id=svix_id, status=status, result=result, request_id=request_id, duration_ms=duration_ms)
     return response
 
 
@@ -99,16 +97,12 @@ async def _read_body(request: web.Request) -> bytes:
         raise _Refusal(400, "unreadable", "the body could not be read to its end") from None
 
 
-async def _apply(channel: grpc.aio.Channel, svix_id: str, attempted_at_s: int, body: bytes) -> tuple[int, str]:
+async def _forward(forwarder: Forwarder, delivery: VerifiedDelivery, body: bytes) -> Forwarded:
     """Returns after the commit. Anything but an answer makes the sender try again: an unknown fate is no success."""
     request = sync_service_pb2.ApplyClerkEventRequest(
-        svix_id=svix_id, attempted_at=Timestamp(seconds=attempted_at_s), body=body
+        svix_id=delivery.svix_id, attempted_at=Timestamp(seconds=delivery.attempted_at_s), body=body
     )
     try:
-        response = await sync_service(channel).ApplyClerkEvent(
-            request, timeout=_DEADLINE_S, metadata=(("x-request-id", svix_id),)
-        )
-    except grpc.aio.AioRpcError as error:
-        _log.warning("SyncService did not apply the delivery", svix_id=svix_id, code=error.code().name)
+        return await forwarder.apply(request)
+    except NotApplied:
         raise _Refusal(503, "unavailable", "the delivery cannot be taken now; send it again") from None
-    return _ANSWERS.get(response.outcome, (200, "applied"))

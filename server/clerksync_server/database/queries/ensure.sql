@@ -109,8 +109,9 @@ from known
 left join profile
     on profile.clerk_user_id = known.clerk_user_id and profile.clerk_org_id = known.clerk_org_id;
 
--- name: read_organization
--- $1 = clerk_org_id
+-- name: read_organizations
+-- For one it costs no more than a statement for one would.
+-- $1 = clerk_org_ids
 select id::text as id, clerk_org_id, name, slug, image_url, is_placeholder, created_at, updated_at
 from public.organization
-where clerk_org_id = $1;
+where clerk_org_id = any($1::text []);

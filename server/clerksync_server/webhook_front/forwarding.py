@@ -1,0 +1,106 @@
+"""Hands deliveries on to SyncService: those that wait at the same time in one call."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import structlog
+
+from clerksync.v1 import resources_pb2, sync_service_pb2
+from clerksync_server.sync.coalescing import Coalescer
+from clerksync_server.webhook_front.client import sync_service
+
+MAX_BODY_BYTES = 1024 * 1024
+_DEADLINE_S = 10.0
+"""Svix gives up after 15 s."""
+_LANES = 2
+_LEAST_BYTES = MAX_BODY_BYTES // 64
+"""What each body counts for at least: so 64 go together at most, and no more bytes than SyncService takes."""
+_APART_S = 60.0
+"""How long a SyncService that does not know ApplyClerkEvents is asked for each delivery apart."""
+_log = structlog.get_logger(__name__)
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_Request = sync_service_pb2.ApplyClerkEventRequest
+
+
+class NotApplied(Exception):
+    """SyncService did not say that it has applied the delivery: its fate is unknown, and it has to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What became of a delivery, and by which call: SyncService logs the id."""
+
+    outcome: resources_pb2.DeliveryOutcome
+    request_id: str
+
+
+class Forwarder:
+    """A call leaves as soon as a lane is free, with all that waits; a lone delivery waits for nobody."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._sync = sync_service(channel)
+        self._coalescer: Coalescer[_Request, Forwarded | None] = Coalescer(
+            self._apply_together,
+            lanes=_LANES,
+            most=MAX_BODY_BYTES,
+            size_of=lambda request: max(len(request.body), _LEAST_BYTES),
+        )
+        self._apart_until = 0.0
+
+    async def apply(self, request: _Request) -> Forwarded:
+        """Returns after the commit. Raises NotApplied."""
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                forwarded = await self._coalescer.ask(request)
+        except TimeoutError:
+            raise NotApplied from None
+        return await self._apply_apart(request) if forwarded is None else forwarded
+
+    async def _apply_together(self, requests: Sequence[_Request]) -> "Sequence[Forwarded | Exception | None]":
+        """None for each that has to be applied apart: others would wait for it."""
+        if time.monotonic() < self._apart_until:
+            return [None] * len(requests)
+        # The id of the delivery, or of the first of several.
+        request_id = requests[0].svix_id
+        try:
+            response = await self._sync.ApplyClerkEvents(
+                sync_service_pb2.ApplyClerkEventsRequest(requests=requests),
+                timeout=_DEADLINE_S,
+                metadata=(("x-request-id", request_id),),
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                # While versions are rolled out, some replicas may be older than this front.
+                self._apart_until = time.monotonic() + _APART_S
+                return [None] * len(requests)
+            _tell_failure(request_id, len(requests), error.code())
+            raise NotApplied from None
+        return [_forwarded(result, request_id) for result in response.results]
+
+    async def _apply_apart(self, request: _Request) -> Forwarded:
+        metadata = (("x-request-id", request.svix_id),)
+        try:
+            response = await self._sync.ApplyClerkEvent(request, timeout=_DEADLINE_S, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            _tell_failure(request.svix_id, 1, error.code())
+            raise NotApplied from None
+        return Forwarded(response.outcome, request.svix_id)
+
+
+def _forwarded(result: sync_service_pb2.ApplyClerkEventResult, request_id: str) -> Forwarded | Exception | None:
+    if result.HasField("response"):
+        return Forwarded(result.response.outcome, request_id)
+    code = _CODES.get(result.error.code, grpc.StatusCode.UNKNOWN)
+    if code is grpc.StatusCode.ABORTED:
+        return None
+    _tell_failure(request_id, 1, code)
+    return NotApplied()
+
+
+def _tell_failure(request_id: str, size: int, code: grpc.StatusCode) -> None:
+    _log.warning("SyncService did not apply deliveries", request_id=request_id, size=size, code=code.name)
