@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import time
 from datetime import timedelta
@@ -31,6 +32,7 @@ from clerksync_server.webhook_front.forwarding import Forwarder
 
 _log = structlog.get_logger(__name__)
 _DAY_MS = 24 * 60 * 60 * 1000
+_NEW_OBJECTS_A_COLLECTION = 10_000
 
 
 def retention_of(settings: Settings, database: Database) -> Retention:
@@ -193,10 +195,21 @@ class Application:
         await self._stop_asked.wait()
 
 
+def spare_garbage_collection() -> None:
+    """Looks for cycles less often, and no more among what was there at the start.
+
+    Calls leave next to no cycles behind, and looking cost a tenth of a hit's CPU, at times all at once.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS_A_COLLECTION, *gc.get_threshold()[1:])
+
+
 async def serve(settings: Settings, *, service: bool = False, front: bool = False) -> None:
     """Runs until SIGTERM or SIGINT."""
     application = Application(settings, service=service, front=front)
     await application.start()
+    spare_garbage_collection()
     try:
         await application.wait_for_signal()
     finally:

@@ -20,11 +20,10 @@ class Fields:
 
     def __init__(self, **ids: str) -> None:
         """Checks ids."""
-        self.violations = {
-            field: f"{'is ill-formed' if value else 'is missing'}; {_EXPECTED_ID}"
-            for field, value in ids.items()
-            if not is_id(value)
-        }
+        self.violations: dict[str, str] = {}
+        for field, value in ids.items():
+            if not is_id(value):
+                self.violations[field] = f"{'is ill-formed' if value else 'is missing'}; {_EXPECTED_ID}"
 
     def moment(self, request: Message, field: str) -> datetime | None:
         """The time in a field, None if it is unset."""
@@ -41,8 +40,9 @@ class Fields:
         if not request.HasField(field):
             return None
         timestamp: Timestamp = getattr(request, field)
-        if _FIRST_S <= timestamp.seconds <= _LAST_S and 0 <= timestamp.nanos < 1_000_000_000:
-            return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000
+        seconds, nanos = timestamp.seconds, timestamp.nanos
+        if _FIRST_S <= seconds <= _LAST_S and 0 <= nanos < 1_000_000_000:
+            return seconds * 1000 + nanos // 1_000_000
         self.violations[field] = _EXPECTED_TIME
         return None
 

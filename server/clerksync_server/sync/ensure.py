@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clerksync_server.clock import milliseconds_of, timestamp_of, utc_now
 from clerksync_server.database.connection import Database
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _FUTURE_LIMIT_MS = 24 * 60 * 60 * 1000
 """A token from later than this is no matter of clocks: somebody passed milliseconds for seconds."""
 _LOOKUPS_AT_ONCE = 1000
-_BATCHES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,7 @@ class EnsuredOrganization:
     created: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """Who was seen, signed in to which organization, and when the token was issued, if that is known."""
 
     clerk_user_id: str
@@ -76,7 +74,7 @@ class Ensure:
         )
         # By a connection of their own: no lone call waits for one with a thousand.
         self._lookups_of_batches: Coalescer[Sequence[Pair], Sequence[UserProfileRow | None]] = Coalescer(
-            _reading_batches(database.dedicated("lookups of batches")), lanes=1, most=_BATCHES_AT_ONCE
+            _reading_batches(database.dedicated("lookups of batches")), lanes=1, most=_LOOKUPS_AT_ONCE, size_of=len
         )
         self._lookups_of_organizations: Coalescer[str, OrganizationRow | None] = Coalescer(
             _reading_organizations(database.dedicated("lookups of organizations")), lanes=1, most=_LOOKUPS_AT_ONCE
@@ -88,7 +86,7 @@ class Ensure:
     async def user_profile(self, sighting: Sighting) -> EnsuredProfile:
         """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
         evidence_ms = self._evidence_ms(sighting.issued_at_ms, milliseconds_of(self._now()))
-        profile = await self._lookups.ask(sighting.pair)
+        profile = await self._lookups.submit(sighting.pair)
         if profile is not None:
             return EnsuredProfile(profile, created=False)
         made = await self._batches.make(sighting.pair, timestamp_of(evidence_ms))
