@@ -141,6 +141,8 @@ async def test_what_others_lock(ensure: Ensure, connection: Connection, lock: Lo
         async with asyncio.timeout(2):
             assert made_by(await asyncio.gather(*others)) == USERS
         assert not waiting.done()
+        # They were not given up and made one by one, as they would be had the batch waited for the lock.
+        assert await transactions(connection) == [50]
 
     assert (await waiting).created
 
