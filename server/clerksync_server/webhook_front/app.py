@@ -92,7 +92,8 @@ async def _receive(request: web.Request) -> web.Response:
         answer = refusal.answer
     duration_s = time.perf_counter() - started
     _requests(answer.status, answer.result).observe(duration_s)
-    (_log.info if answer.status < 500 else _log.warning)(
+    log = _log.info if answer.status < 500 else _log.warning
+    log(
         "delivery",
         svix_id=svix_id,
         status=answer.status,
