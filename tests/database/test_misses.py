@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from datetime import datetime, timedelta
 from typing import Any
 
 import bodies
@@ -66,9 +65,9 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def ask(
-    ensure: Ensure, users: Iterable[str] = USERS, org: str = "org_1", token_issued_at: datetime | None = None
+    ensure: Ensure, users: Iterable[str] = USERS, org: str = "org_1", issued_at_ms: int | None = None
 ) -> list["asyncio.Task[EnsuredProfile]"]:
-    return [asyncio.create_task(ensure.user_profile(Sighting(user, org, token_issued_at))) for user in users]
+    return [asyncio.create_task(ensure.user_profile(Sighting(user, org, issued_at_ms))) for user in users]
 
 
 def made_by(answers: Iterable[EnsuredProfile | BaseException]) -> list[str]:
@@ -173,13 +172,13 @@ async def test_one_that_is_refused(ensure: Ensure, connection: Connection) -> No
 
 async def test_the_latest_evidence_speaks(ensure: Ensure, connection: Connection) -> None:
     """Of calls for one pair the one with the latest evidence makes the profile, and only it is told so."""
-    t = timestamp_of(now_ms())
-    seen = [t - timedelta(seconds=age) for age in (30, 10, 10, 20)]
+    t = now_ms()
+    seen = [t - age for age in (30_000, 10_000, 10_000, 20_000)]
     answers = await asyncio.gather(*(call for at in seen for call in ask(ensure, ["user_1"], "org_1", at)))
 
     assert [False, True, False, False] == [answer.created for answer in answers]
     assert {answers[0].profile} == {answer.profile for answer in answers}
-    assert t - timedelta(seconds=10) == await connection.fetchval("select evidence_at from public.user_profile")
+    assert timestamp_of(t - 10_000) == await connection.fetchval("select evidence_at from public.user_profile")
 
 
 async def test_each_is_refused_for_its_own_reason(stack: Stack, ensure: Ensure) -> None:
@@ -187,7 +186,7 @@ async def test_each_is_refused_for_its_own_reason(stack: Stack, ensure: Ensure) 
     t = now_ms()
     day = 24 * 3600 * 1000
     await stack.post(bodies.membership("deleted", "user_1", "org_1", at=t - 95 * day, joined_at=t - 96 * day))
-    calls = [call for age in (94, 96, 91) for call in ask(ensure, ["user_1"], "org_1", timestamp_of(t - age * day))]
+    calls = [call for age in (94, 96, 91) for call in ask(ensure, ["user_1"], "org_1", t - age * day)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
 
     assert ["EVIDENCE_TOO_OLD", "MEMBERSHIP_REMOVED", "EVIDENCE_TOO_OLD"] == [
