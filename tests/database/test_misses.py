@@ -173,7 +173,7 @@ async def test_one_that_is_refused(ensure: Ensure, connection: Connection) -> No
 async def test_the_latest_evidence_speaks(ensure: Ensure, connection: Connection) -> None:
     """Of calls for one pair the one with the latest evidence makes the profile, and only it is told so."""
     t = now_ms()
-    seen = [t - age for age in (30_000, 10_000, 10_000, 20_000)]
+    seen = [t - age_s * 1000 for age_s in (30, 10, 10, 20)]
     answers = await asyncio.gather(*(call for at in seen for call in ask(ensure, ["user_1"], "org_1", at)))
 
     assert [False, True, False, False] == [answer.created for answer in answers]
@@ -311,7 +311,7 @@ async def test_organizations_that_are_there(stack: Stack, connection: Connection
     """Calls for organizations that come while a look-up is on its way are one statement, each with its own answer."""
     orgs = [f"org_{number}" for number in range(30)]
     made = [await stack.ensure_organization(org) for org in orgs]
-    reader = "application_name = 'clerksync organization lookups' and datname = current_database()"
+    reader = "application_name = 'clerksync lookups of organizations' and datname = current_database()"
     async with connection.transaction():
         await connection.execute("lock table public.organization in access exclusive mode")
         calls = [asyncio.create_task(stack.ensure_organization(org)) for org in orgs]

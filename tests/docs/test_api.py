@@ -113,7 +113,7 @@ def test_every_part_of_an_explanation_is_listed() -> None:
 
 def test_every_http_answer_is_listed() -> None:
     """The table of HTTP answers has the outcomes and the refusals of the front, and no other."""
-    outcomes = {(str(status), f"`{result}`") for status, result in front._ANSWERS.values()}
+    outcomes = {(str(answer.status), f"`{answer.result}`") for answer in front._ANSWERS.values()}
     refusals = {
         (status, f"`{result}`")
         for status, result in re.findall(r'_Refusal\(\s*(\d+),\s*"(\w+)"', inspect.getsource(front))

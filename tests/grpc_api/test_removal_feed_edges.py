@@ -13,7 +13,7 @@ from watching import FEED, Connection, Watch, join, log, stack_ready
 from clerksync.v1 import sync_service_pb2
 from clerksync_server.database import profiles
 from clerksync_server.database.listening import listening
-from clerksync_server.sync import ensure, removals
+from clerksync_server.sync import ensure_batches, removals
 
 
 async def test_nothing_is_lost_between_what_was_missed_and_what_follows(
@@ -96,13 +96,13 @@ async def test_locks_are_taken_for_a_few_at_a_time(stack: Stack, monkeypatch: py
         sizes.append(len(evidence))
         return await real(connection, evidence, **more)
 
-    monkeypatch.setattr(ensure, "insert_provisional_profiles", counted)
-    asked = [sync_service_pb2.EnsureUserProfileRequest(clerk_user_id=f"u{n}", clerk_org_id="o") for n in range(50)]
+    monkeypatch.setattr(ensure_batches, "insert_provisional_profiles", counted)
+    asked = [sync_service_pb2.EnsureUserProfileRequest(clerk_user_id=f"u{n}", clerk_org_id="o") for n in range(150)]
     request = sync_service_pb2.BatchEnsureUserProfilesRequest(requests=asked)
     await stack.sync.BatchEnsureUserProfiles(request)
-    assert [16, 16, 16, 2] == sizes
+    assert [64, 64, 22] == sizes
     await stack.sync.BatchEnsureUserProfiles(request)  # What is there locks nothing.
-    assert [16, 16, 16, 2] == sizes
+    assert [64, 64, 22] == sizes
 
 
 async def test_who_comes_while_it_stops_is_sent_away(stack: Stack) -> None:

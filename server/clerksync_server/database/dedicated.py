@@ -29,8 +29,17 @@ _CUT = (
     OSError,
 )
 _BEGIN = "begin isolation level read committed"
-_PLAN_ONCE = "set local plan_cache_mode = force_generic_plan"
-"""Left to itself Postgres plans anew for each short array: that takes as long as it takes to insert a profile."""
+_PLAN = "; ".join(
+    f"set local {setting}"
+    for setting in (
+        "plan_cache_mode = force_generic_plan",
+        "enable_seqscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+    )
+)
+"""Left to itself Postgres plans anew for each short array, which takes as long as inserting a profile, or keeps a plan
+that reads whole tables, made while they were empty. What we look for, we look for by index, one after the other."""
 
 
 class DedicatedConnection:
@@ -92,7 +101,7 @@ class DedicatedConnection:
         self, session: "_Session", work: "Callable[[Statements], Awaitable[_Result]]", lock_timeout_s: int
     ) -> _Result:
         try:
-            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'; {_PLAN_ONCE}")
+            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'; {_PLAN}")
             result = await work(session)
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) or not isinstance(error, (*_CUT, TimeoutError)):

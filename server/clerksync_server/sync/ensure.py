@@ -76,9 +76,8 @@ class Ensure:
         self._lookups_of_batches: Coalescer[Sequence[Pair], Sequence[UserProfileRow | None]] = Coalescer(
             _reading_batches(database.dedicated("lookups of batches")), lanes=1, most=_LOOKUPS_AT_ONCE, size_of=len
         )
-        self._organization_reader = database.dedicated("organization lookups")
-        self._organization_lookups: Coalescer[str, OrganizationRow | None] = Coalescer(
-            self._look_up_organizations, lanes=1, most=_LOOKUPS_AT_ONCE
+        self._lookups_of_organizations: Coalescer[str, OrganizationRow | None] = Coalescer(
+            _reading_organizations(database.dedicated("lookups of organizations")), lanes=1, most=_LOOKUPS_AT_ONCE
         )
         self._batches = EnsureBatches(
             database, oldest=lambda: timestamp_of(policy.oldest_ms(now_ms=milliseconds_of(now())))
@@ -144,7 +143,7 @@ class Ensure:
         """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
         now_ms = milliseconds_of(self._now())
         evidence_ms, oldest_ms = self._evidence_ms(issued_at_ms, now_ms), self._policy.oldest_ms(now_ms=now_ms)
-        organization = await self._organization_lookups.ask(clerk_org_id)
+        organization = await self._lookups_of_organizations.ask(clerk_org_id)
         if organization is not None:
             return EnsuredOrganization(organization, created=False)
         async with self._database.connection() as connection:
@@ -161,10 +160,6 @@ class Ensure:
         if organization is None:
             raise Refused(Verdict.ORGANIZATION_DELETED)
         return EnsuredOrganization(organization, created=created)
-
-    async def _look_up_organizations(self, clerk_org_ids: Sequence[str]) -> "list[OrganizationRow | None]":
-        organizations = await read_organizations(self._organization_reader, set(clerk_org_ids))
-        return [organizations.get(clerk_org_id) for clerk_org_id in clerk_org_ids]
 
     def _evidence_ms(self, issued_at_ms: int | None, now_ms: int) -> int:
         if issued_at_ms is not None and issued_at_ms > now_ms + _FUTURE_LIMIT_MS:
@@ -187,6 +182,14 @@ def _reading_batches(reader: "DedicatedConnection") -> "Work[Sequence[Pair], Seq
     async def read(batches: Sequence[Sequence[Pair]]) -> list[Sequence[UserProfileRow | None]]:
         profiles = iter(await find_user_profiles(reader, list(chain.from_iterable(batches))))
         return [list(islice(profiles, len(batch))) for batch in batches]
+
+    return read
+
+
+def _reading_organizations(reader: "DedicatedConnection") -> "Work[str, OrganizationRow | None]":
+    async def read(clerk_org_ids: Sequence[str]) -> list[OrganizationRow | None]:
+        organizations = await read_organizations(reader, set(clerk_org_ids))
+        return [organizations.get(clerk_org_id) for clerk_org_id in clerk_org_ids]
 
     return read
 

@@ -1,11 +1,15 @@
 """`POST /webhooks/clerk`: raw bytes, signature, one call. The body stays unparsed."""
 
 import asyncio
+import json
 import time
+from dataclasses import dataclass
+from functools import cache
 
 import structlog
 from aiohttp import web
 from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import Histogram
 
 from clerksync.v1 import resources_pb2, sync_service_pb2
 from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier, VerifiedDelivery
@@ -16,29 +20,45 @@ from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Forwarded,
 
 PATH = "/webhooks/clerk"
 _READ_TIMEOUT_S = 10.0
-_RETRY_AFTER_S = "5"
+_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
+_HEADERS_LATER = _HEADERS | {"Retry-After": "5"}
+"""In seconds."""
 _log = structlog.get_logger(__name__)
 
 _VERIFIER = web.AppKey("verifier", SignatureVerifier)
 _FORWARDER = web.AppKey("forwarder", Forwarder)
 _LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """`result` is its label in logs and metrics."""
+
+    status: int
+    result: str
+    body: bytes
+
+
+def _success(status: int, result: str) -> _Answer:
+    return _Answer(status, result, json.dumps({"outcome": result}).encode())
+
+
+_APPLIED = _success(200, "applied")
 _ANSWERS = {
-    resources_pb2.DELIVERY_OUTCOME_APPLIED: (200, "applied"),
-    resources_pb2.DELIVERY_OUTCOME_DUPLICATE: (200, "duplicate"),
-    resources_pb2.DELIVERY_OUTCOME_STALE: (200, "stale"),
-    resources_pb2.DELIVERY_OUTCOME_IGNORED: (200, "ignored"),
-    resources_pb2.DELIVERY_OUTCOME_QUARANTINED: (202, "quarantined"),
+    resources_pb2.DELIVERY_OUTCOME_APPLIED: _APPLIED,
+    resources_pb2.DELIVERY_OUTCOME_DUPLICATE: _success(200, "duplicate"),
+    resources_pb2.DELIVERY_OUTCOME_STALE: _success(200, "stale"),
+    resources_pb2.DELIVERY_OUTCOME_IGNORED: _success(200, "ignored"),
+    resources_pb2.DELIVERY_OUTCOME_QUARANTINED: _success(202, "quarantined"),
 }
 
 
 class _Refusal(Exception):
-    """An answer other than success. `result` is its label in logs and metrics."""
+    """Leads to an answer other than success."""
 
     def __init__(self, status: int, result: str, text: str) -> None:
         super().__init__(text)
-        self.status = status
-        self.result = result
+        self.answer = _Answer(status, result, json.dumps({"error": {"code": result, "message": text}}).encode())
 
 
 def front_app(verifier: SignatureVerifier, forwarder: Forwarder, lifecycle: Lifecycle) -> web.Application:
@@ -64,22 +84,30 @@ async def _receive(request: web.Request) -> web.Response:
         svix_id = delivery.svix_id
         forwarded = await _forward(request.app[_FORWARDER], delivery, body)
         request_id = forwarded.request_id
-        status, result = _ANSWERS.get(forwarded.outcome, (200, "applied"))
-        response = web.json_response({"outcome": result}, status=status)
+        answer = _ANSWERS.get(forwarded.outcome, _APPLIED)
     except Exception as error:  # noqa: BLE001  (an answer of 503 makes the sender keep the delivery)
         refusal = error if isinstance(error, _Refusal) else _Refusal(503, "defect", "the delivery cannot be taken now")
         if refusal is not error:
             _log.error("defect", error=type(error).__name__, frames=frames_of(error))
-        status, result = refusal.status, refusal.result
-        response = web.json_response({"error": {"code": result, "message": str(refusal)}}, status=status)
-        if status == 503:
-            response.headers["Retry-After"] = _RETRY_AFTER_S
+        answer = refusal.answer
     duration_s = time.perf_counter() - started
-    metrics.WEBHOOK_REQUESTS.labels(status=str(status), result=result).observe(duration_s)
-    log = _log.info if status < 500 else _log.warning
-    duration_ms = round(duration_s * 1000, 2)
-    log("delivery", svix_id=svix_id, status=status, result=result, request_id=request_id, duration_ms=duration_ms)
-    return response
+    _requests(answer.status, answer.result).observe(duration_s)
+    (_log.info if answer.status < 500 else _log.warning)(
+        "delivery",
+        svix_id=svix_id,
+        status=answer.status,
+        result=answer.result,
+        request_id=request_id,
+        duration_ms=round(duration_s * 1000, 2),
+    )
+    headers = _HEADERS_LATER if answer.status == 503 else _HEADERS
+    return web.Response(body=answer.body, status=answer.status, headers=headers)
+
+
+@cache
+def _requests(status: int, result: str) -> Histogram:
+    """Looking up the labels takes longer than counting."""
+    return metrics.WEBHOOK_REQUESTS.labels(status=str(status), result=result)
 
 
 async def _read_body(request: web.Request) -> bytes:
@@ -87,6 +115,9 @@ async def _read_body(request: web.Request) -> bytes:
         if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
             # Before a byte of it is read.
             raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES)
+        if request.content.is_eof():
+            # All of it has come with the headers, as is usual: it need not be waited for.
+            return await request.read()
         async with asyncio.timeout(_READ_TIMEOUT_S):
             return await request.read()
     except TimeoutError:
