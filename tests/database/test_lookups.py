@@ -8,6 +8,7 @@ from running import until
 from stack import Stack
 from watching import Connection
 
+from clerksync.v1 import sync_service_pb2
 from clerksync_server.database import profiles
 from clerksync_server.database.connection import Database
 from clerksync_server.database.facts import organization_lock, take_locks
@@ -55,6 +56,70 @@ async def test_a_lone_call_is_one_statement(stack: Stack, asked: list[int]) -> N
         await stack.ensure_profile("user_1", "org_1")
 
     assert [1] * 5 == asked
+
+
+async def test_batches_that_wait_together_are_one_statement(
+    stack: Stack, connection: Connection, asked: list[int]
+) -> None:
+    """Batches that come while another is looked up are one statement, and each has its own answers, in its order."""
+    users = [f"user_{number}" for number in range(60)]
+    batches = [
+        sync_service_pb2.BatchEnsureUserProfilesRequest(
+            requests=[
+                sync_service_pb2.EnsureUserProfileRequest(clerk_user_id=user, clerk_org_id="org_1")
+                for user in users[first::6]
+            ]
+        )
+        for first in range(6)
+    ]
+    for batch in batches:
+        await stack.sync.BatchEnsureUserProfiles(batch)
+    asked.clear()
+    async with connection.transaction():
+        await connection.execute("lock table public.user_profile in access exclusive mode")
+        calls = [asyncio.ensure_future(stack.sync.BatchEnsureUserProfiles(batch)) for batch in batches]
+        await asyncio.sleep(0.5)
+    answers = await asyncio.gather(*calls)
+
+    assert [users[first::6] for first in range(6)] == [
+        [result.response.user_profile.clerk_user_id for result in answer.results] for answer in answers
+    ]
+    assert 60 == sum(asked)
+    assert len(asked) <= 3
+
+
+async def test_no_look_up_reads_the_whole_table(connection: Connection) -> None:
+    """However many pairs are asked for, and whatever share of the profiles they are, each is found by the index."""
+    await connection.execute(
+        """
+        insert into public.organization (clerk_org_id, name) values ('org_1', 'One');
+        insert into public.user_profile (clerk_user_id, clerk_org_id)
+        select 'user_' || n, 'org_1' from generate_series(1, 5000) as n;
+        analyze public.user_profile;
+        """
+    )
+    pairs = [f"user_{number}" for number in range(1000)], ["org_1"] * 1000
+    plan = await connection.fetch("explain " + profiles._SQL["read_user_profiles"], *pairs)
+
+    assert "Index" in str(plan)
+    assert "Seq Scan" not in str(plan)
+
+
+async def test_times_are_exact(stack: Stack, connection: Connection) -> None:
+    """Times are told to the microsecond; an infinite one, which callers cannot be told, fails nobody."""
+    await stack.ensure_profile("user_1", "org_1")
+    await connection.execute(
+        "update public.user_profile "
+        "set created_at = '2024-02-29 12:34:56.789012Z', updated_at = '1969-12-31 23:59:59.5Z'"
+    )
+    profile = (await stack.ensure_profile("user_1", "org_1")).user_profile
+    assert "2024-02-29T12:34:56.789012Z" == profile.create_time.ToJsonString()
+    assert "1969-12-31T23:59:59.500Z" == profile.update_time.ToJsonString()
+
+    await connection.execute("update public.user_profile set created_at = '-infinity', updated_at = 'infinity'")
+    profile = (await stack.ensure_profile("user_1", "org_1")).user_profile
+    assert "0001-01-01T00:00:00Z" == profile.create_time.ToJsonString()
+    assert "9999-12-31T23:59:00Z" == profile.update_time.ToJsonString()
 
 
 async def test_look_ups_wait_for_no_lock(stack: Stack, connection: Connection) -> None:

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY
 from running import until
 from stack import Stack
 from transports import NATIVE
@@ -118,6 +119,19 @@ async def test_who_is_not_waited_for_is_not_served(served: Served, method: str) 
     with contextlib.suppress(asyncio.CancelledError):
         await reading[0]
     assert await reading[1] is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_calls_in_progress_are_counted(served: Served) -> None:
+    """The gauge shows the calls that are being answered, and none once they have ended, however that was."""
+    calls = [served.sync.EnsureUserProfile(Profile()) for _ in range(3)]
+    reading = [asyncio.ensure_future(code_of(call)) for call in calls]
+    await until(lambda: REGISTRY.get_sample_value("clerksync_grpc_calls_in_progress") == 3, 5)
+
+    for call in calls:
+        call.cancel()
+
+    await until(lambda: REGISTRY.get_sample_value("clerksync_grpc_calls_in_progress") == 0, 5)
+    await asyncio.gather(*reading, return_exceptions=True)
 
 
 async def test_a_port_that_is_taken(transport: Transport) -> None:

@@ -1,5 +1,7 @@
 """Rows as the resources of the contract."""
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from clerksync.v1 import resources_pb2
 from clerksync_server.database.deliveries import DeliveryRow, Outcome
 from clerksync_server.database.profiles import OrganizationRow, UserProfileRow
@@ -15,21 +17,25 @@ DELIVERY_OUTCOMES = {
 
 
 def user_profile_to_pb(row: UserProfileRow) -> resources_pb2.UserProfile:
-    return resources_pb2.UserProfile(
-        id=row.id,
-        clerk_user_id=row.clerk_user_id,
-        clerk_org_id=row.clerk_org_id,
-        role=row.role,
-        clerk_membership_id=row.clerk_membership_id,
-        create_time=_time(row.created_us),
-        update_time=_time(row.updated_us),
-    )
+    profile = resources_pb2.UserProfile()
+    fill_user_profile(profile, row)
+    return profile
 
 
-def _time(microseconds: int) -> dict[str, int]:
-    """As protobuf takes it to make a Timestamp of: from a datetime that takes ten times as long."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return {"seconds": seconds, "nanos": rest * 1000}
+def fill_user_profile(profile: resources_pb2.UserProfile, row: UserProfileRow) -> None:
+    """Fills what is part of a response already: to make one and pass it on would copy it at each level."""
+    profile.id, profile.clerk_user_id, profile.clerk_org_id, role, clerk_membership_id, created_us, updated_us = row
+    if role is not None:
+        profile.role = role
+    if clerk_membership_id is not None:
+        profile.clerk_membership_id = clerk_membership_id
+    _fill_time(profile.create_time, created_us)
+    _fill_time(profile.update_time, updated_us)
+
+
+def _fill_time(timestamp: Timestamp, microseconds: int) -> None:
+    timestamp.seconds, rest = divmod(microseconds, 1_000_000)
+    timestamp.nanos = rest * 1000
 
 
 def organization_to_pb(row: OrganizationRow) -> resources_pb2.Organization:

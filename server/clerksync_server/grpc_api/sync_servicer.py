@@ -14,7 +14,7 @@ from clerksync_server.grpc_api.applying import result_to_pb as applied_result_to
 from clerksync_server.grpc_api.explanation import explanation_to_pb
 from clerksync_server.grpc_api.fields import Fields, check_ids
 from clerksync_server.grpc_api.interceptor import NOTHING_NEW, tell_nothing_new
-from clerksync_server.grpc_api.resources import organization_to_pb, user_profile_to_pb
+from clerksync_server.grpc_api.resources import fill_user_profile, organization_to_pb
 from clerksync_server.grpc_api.status import status_of
 from clerksync_server.ops import metrics
 from clerksync_server.sync.deliveries import Deliveries, Delivery
@@ -50,10 +50,9 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> sync_service_pb2.EnsureUserProfileResponse:
         ensured = await self._ensure.user_profile(_sighting(request))
-        outcome = _ensure_outcome("user_profile", ensured.created)
-        return sync_service_pb2.EnsureUserProfileResponse(
-            user_profile=user_profile_to_pb(ensured.profile), outcome=outcome
-        )
+        response = sync_service_pb2.EnsureUserProfileResponse(outcome=_ensure_outcome("user_profile", ensured.created))
+        fill_user_profile(response.user_profile, ensured.profile)
+        return response
 
     async def BatchEnsureUserProfiles(  # noqa: N802
         self,
@@ -66,7 +65,10 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         outcomes = iter(await self._ensure.user_profiles([item for item in asked if isinstance(item, Sighting)]))
         results = [next(outcomes) if isinstance(item, Sighting) else item for item in asked]
         _tell_batch(results)
-        return sync_service_pb2.BatchEnsureUserProfilesResponse(results=map(_result_to_pb, results))
+        response = sync_service_pb2.BatchEnsureUserProfilesResponse()
+        for result in results:
+            _fill_result(response.results.add(), result)
+        return response
 
     async def WatchRemovals(  # noqa: N802
         self,
@@ -140,13 +142,13 @@ def _sighting_or_error(request: sync_service_pb2.EnsureUserProfileRequest) -> Si
         return error
 
 
-def _result_to_pb(result: EnsuredProfile | ClerksyncError) -> sync_service_pb2.EnsureUserProfileResult:
+def _fill_result(filled: sync_service_pb2.EnsureUserProfileResult, result: EnsuredProfile | ClerksyncError) -> None:
     if isinstance(result, ClerksyncError):
-        return sync_service_pb2.EnsureUserProfileResult(error=status_of(result))
-    response = sync_service_pb2.EnsureUserProfileResponse(
-        user_profile=user_profile_to_pb(result.profile), outcome=_ENSURE_OUTCOMES[result.created]
-    )
-    return sync_service_pb2.EnsureUserProfileResult(response=response)
+        filled.error.CopyFrom(status_of(result))
+        return
+    response = filled.response
+    response.outcome = _ENSURE_OUTCOMES[result.created]
+    fill_user_profile(response.user_profile, result.profile)
 
 
 def _tell_batch(results: Sequence[EnsuredProfile | ClerksyncError]) -> None:

