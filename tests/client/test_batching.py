@@ -94,11 +94,11 @@ async def test_a_defect_strands_nobody() -> None:
     """A batch that raises fails as CallFailed, and what waits behind it leaves at once."""
     service = Service()
     batcher = Batcher(service, now=Clock())  # type: ignore[arg-type]
-    first, _ = batcher.ask(A, None, ())
+    waiter = batcher.ask(A, None, ())[0].waiter()
     await turn()
     batcher.ask(B, None, ())
     service.answers[0].set_result(KeyError("defect"))
     await turn()
-    assert isinstance(first.outcome.result(), clerksync.CallFailed)
+    assert isinstance(waiter.result(), clerksync.CallFailed)
     assert [(B, None)] == service.asked[1]
     await batcher.close()

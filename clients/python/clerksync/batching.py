@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from clerksync.cache import Answer, Key
+from clerksync.deadlines import Waiter
 from clerksync.errors import CallFailed, ClerksyncError, ClientClosed, Unavailable
 from clerksync.metadata import Metadata
 
@@ -38,12 +39,9 @@ class Call:
 
 
 class Question:
-    """A pair to be asked for, and the outcome that all who asked for it wait for.
+    """A pair to be asked for, and those who wait for the outcome."""
 
-    The outcome is a value even if it is an error, so that none is lost noisily when nobody waits any more.
-    """
-
-    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "outcome")
+    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "waiting")
 
     def __init__(self, key: Key, issued_at: datetime | None, metadata: Metadata, asked_at: float) -> None:
         self.key = key
@@ -52,7 +50,8 @@ class Question:
         self.asked_at = asked_at
         self.call: Call | None = None
         """What it has left with."""
-        self.outcome: asyncio.Future[Answer | ClerksyncError] = asyncio.get_running_loop().create_future()
+        self.waiting: dict[Waiter, None] = {}
+        """In the order in which they came."""
 
     def answers(self, issued_at: datetime | None) -> bool:
         """Whether its outcome will also be that of a token issued then: not if this one may be refused and that not."""
@@ -60,9 +59,20 @@ class Question:
             return issued_at is self.issued_at
         return issued_at <= self.issued_at
 
+    def waiter(self) -> Waiter:
+        """Someone more who waits, until `left_by`."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self.waiting[waiter] = None
+        return waiter
+
+    def left_by(self, waiter: Waiter) -> None:
+        """The outcome has been taken, or nobody waits for it any more."""
+        del self.waiting[waiter]
+
     def settle(self, outcome: Answer | ClerksyncError) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_result(outcome)
 
 
 Send = Callable[[Sequence[Question]], Awaitable[Sequence[Answer | ClerksyncError]]]
@@ -90,11 +100,11 @@ class Batcher:
             return question, True
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable(f"{MAX_WAITING} others wait for SyncService already")
-        question = Question(key, issued_at, metadata, self._now())
-        self._open[key] = question
+        now = self._now()
+        question = self._open[key] = Question(key, issued_at, metadata, now)
         self._waiting.append(question)
         if not self._on_the_way or (
-            self._now() - self._last_left_at >= _STUCK_AFTER_S and len(self._on_the_way) < _MOST_ON_THE_WAY
+            now - self._last_left_at >= _STUCK_AFTER_S and len(self._on_the_way) < _MOST_ON_THE_WAY
         ):
             self._leave()
         return question, False
