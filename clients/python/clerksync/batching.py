@@ -1,10 +1,12 @@
 """Gathers the misses that wait at the same time into one call. There are no timers: a lone miss leaves at once.
 
-A batch leaves when the one before has returned. One that is stuck holds up the others for a moment only: then the next
+A batch leaves when the one before has returned. Where many wait, two are on their way at a time: while SyncService
+looks one up, the answers of the other are read. One that is stuck holds up the others for a moment only: then the next
 miss that comes sends what is waiting past it.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
@@ -20,6 +22,9 @@ MAX_ITEMS: Final = 1000
 """What SyncService takes in one call."""
 MAX_WAITING: Final = 10_000
 """More misses than this do not wait: SyncService is too slow for them, and memory is not to grow."""
+_LANES: Final = 2
+_WORTH_A_CALL: Final = 64
+"""A call costs each side as much as some 30 questions, so fewer do not travel beside another batch."""
 _STUCK_AFTER_S: Final = 0.025
 _MOST_ON_THE_WAY: Final = 32
 
@@ -88,6 +93,8 @@ class Batcher:
         self._open: dict[Key, Question] = {}
         self._waiting: list[Question] = []
         self._on_the_way: set[asyncio.Task[None]] = set()
+        self._leaving = 0
+        """How many of them have not had their turn yet."""
         self._last_left_at = 0.0
         self._closed = False
 
@@ -103,8 +110,11 @@ class Batcher:
         now = self._now()
         question = self._open[key] = Question(key, issued_at, metadata, now)
         self._waiting.append(question)
-        if not self._on_the_way or (
-            now - self._last_left_at >= _STUCK_AFTER_S and len(self._on_the_way) < _MOST_ON_THE_WAY
+        on_the_way = len(self._on_the_way)
+        if (
+            not on_the_way
+            or (on_the_way < _LANES and len(self._waiting) >= _WORTH_A_CALL * (self._leaving + 1))
+            or (now - self._last_left_at >= _STUCK_AFTER_S and on_the_way < _MOST_ON_THE_WAY)
         ):
             self._leave()
         return question, False
@@ -130,13 +140,16 @@ class Batcher:
 
     def _leave(self) -> None:
         self._last_left_at = self._now()
+        self._leaving += 1
         # In a context of its own: a batch belongs to no request, whichever happened to start it.
         task = asyncio.get_running_loop().create_task(self._run(), name="clerksync batch", context=Context())
         self._on_the_way.add(task)
 
     async def _run(self) -> None:
-        # What was asked before this task had its turn travels along.
-        batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
+        # What was asked before this task had its turn travels along; those that leave together share it.
+        size = min(math.ceil(len(self._waiting) / self._leaving), MAX_ITEMS)
+        self._leaving -= 1
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
         call = Call()
         for question in batch:
             question.call = call
