@@ -9,6 +9,7 @@ import clerksync
 from clerksync import SyncClient
 from clerksync.deadlines import Deadlines, Waiter
 from clerksync.testing import FakeSyncService
+from client.rows import ensured
 from client.waiting import until
 
 
@@ -31,6 +32,17 @@ async def test_each_gives_up_in_its_own_time() -> None:
         await asyncio.sleep(0.02)
     late = [took - timeout_s for took, timeout_s in zip(await asyncio.gather(*tasks), timeouts, strict=True)]
     assert [] == [each for each in late if not 0 <= each < 0.1]
+
+
+async def test_an_outcome_in_the_last_moment_counts() -> None:
+    """Who has an outcome when the deadline comes keeps it, and does not keep those behind from giving up."""
+    deadlines, loop = Deadlines(), asyncio.get_running_loop()
+    waiters: list[Waiter] = [loop.create_future() for _ in range(2)]
+    for waiter in waiters:
+        deadlines.add(waiter, 0)
+    waiters[0].set_result(ensured())
+    await waiters[1]
+    assert [ensured(), None] == [waiter.result() for waiter in waiters]
 
 
 async def test_nothing_is_left_of_those_who_have_left() -> None:
@@ -63,3 +75,15 @@ async def test_who_shares_a_question_waits_as_long_as_it_likes(client: SyncClien
         )
     assert ["DeadlineExceeded", "EnsuredUserProfile"] * 2 == [type(outcome).__name__ for outcome in outcomes]
     assert 1 == len(fake.calls)
+
+
+async def test_who_has_given_up_is_forgotten(client: SyncClient, fake: FakeSyncService) -> None:
+    """However many have given up waiting for a call that is stuck, or were cancelled, it holds none of them."""
+    with fake.freeze():
+        asking = [client.ensure_user_profile("user_1", "org_1", timeout_s=0.05) for _ in range(9)]
+        cancelled = asyncio.create_task(client.ensure_user_profile("user_1", "org_1"))
+        outcomes = await asyncio.gather(*asking, return_exceptions=True)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        (question,) = client._session()._profiles._open.values()
+        assert ([clerksync.DeadlineExceeded] * 9, {}) == ([type(each) for each in outcomes], question.waiting)
