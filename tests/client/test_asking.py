@@ -148,6 +148,21 @@ async def test_a_time_that_is_none_is_refused_by_name(client: SyncClient, fake: 
     assert [] == fake.calls
 
 
+@pytest.mark.parametrize("form", [float, int, lambda seconds: datetime.fromtimestamp(seconds, UTC)])
+async def test_a_token_from_the_future(client: SyncClient, fake: FakeSyncService, form: "object") -> None:
+    """A token may come from up to a day in the future, as of a clock that is fast; a later one never travels."""
+    early, late = (form(time.time() + hours * 3600) for hours in (23, 25))  # type: ignore[operator]
+    await client.ensure_user_profile("user_1", "org_1", early)
+    await client.ensure_organization("org_2", early)
+    calls = fake.calls
+
+    with pytest.raises(clerksync.InvalidRequest, match="token_issued_at: lies more than a day in the future"):
+        await client.ensure_user_profile("user_2", "org_1", late)
+    with pytest.raises(clerksync.InvalidRequest, match="token_issued_at: lies more than a day in the future"):
+        await client.ensure_organization("org_3", late)
+    assert (2, calls) == (len(calls), fake.calls)
+
+
 async def test_what_the_service_finds_ill_formed_names_the_field(client: SyncClient) -> None:
     """A time in milliseconds is sent, and what SyncService says of it is told with the field's name."""
     with pytest.raises(clerksync.InvalidRequest) as caught:

@@ -168,7 +168,7 @@ def test_the_log_tells_how_many_went_on(caplog: pytest.LogCaptureFixture) -> Non
 def test_a_defect_of_ours_goes_on_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     """An error that nobody foresaw lets the request go on; its text, which may hold anything, stays out of the log."""
     policy = Policy(ClientStats(), CircuitBreaker(), budget_s=0.05, on_removed="refuse", now=Clock())
-    attempt = policy.attempt()
+    attempt = policy.begin(blocking.SyncClient("127.0.0.1:1"), MEMBER)
     assert isinstance(attempt, Attempt)
     with attempt:
         raise KeyError("user_secret")
@@ -181,7 +181,7 @@ def test_a_defect_of_ours_goes_on_without_its_text(caplog: pytest.LogCaptureFixt
 def test_an_answer_is_a_decision() -> None:
     """What was answered is what the request gets."""
     policy = Policy(ClientStats(), CircuitBreaker(), budget_s=0.05, on_removed="refuse", now=Clock())
-    attempt = policy.attempt()
+    attempt = policy.begin(blocking.SyncClient("127.0.0.1:1"), MEMBER)
     assert isinstance(attempt, Attempt)
     with attempt:
         attempt.ensured = ensured()

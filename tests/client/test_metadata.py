@@ -17,12 +17,16 @@ class Recorder(sync_service_pb2_grpc.SyncServiceServicer):
     """Answers what it is asked and remembers what came along; the other methods are as generated."""
 
     def __init__(self) -> None:
-        self.seen: list[dict[str, str]] = []
+        self.pairs: list[list[tuple[str, str]]] = []
+
+    @property
+    def seen(self) -> list[dict[str, str]]:
+        return [dict(pairs) for pairs in self.pairs]
 
     async def EnsureUserProfile(  # noqa: N802
         self, request: sync_service_pb2.EnsureUserProfileRequest, context: "grpc.aio.ServicerContext[object, object]"
     ) -> sync_service_pb2.EnsureUserProfileResponse:
-        self.seen.append({key: str(value) for key, value in context.invocation_metadata() or ()})
+        self.pairs.append([(key, str(value)) for key, value in context.invocation_metadata() or ()])
         profile = resources_pb2.UserProfile(
             id="1", clerk_user_id=request.clerk_user_id, clerk_org_id=request.clerk_org_id
         )
@@ -78,6 +82,22 @@ async def test_a_service_may_add_its_own(recorder: tuple[Recorder, str]) -> None
 
     assert {"traceparent": TRACEPARENT, "tenant": "one"}.items() <= servicer.seen[-1].items()
     assert set() == {"Bad Key", "bad-value", "x-bin"} & set(servicer.seen[-1])
+
+
+async def test_what_a_service_says_itself_wins(recorder: tuple[Recorder, str]) -> None:
+    """Ids that the option `metadata` names go instead of those of the request being served, not beside them."""
+    servicer, target = recorder
+    other = TRACEPARENT.replace("b7ad", "ffff")
+
+    async with SyncClient(
+        target, metadata=lambda: [("traceparent", other), ("x-request-id", "of-the-service")]
+    ) as client:
+        token = request_ids.set(RequestIds("request-1", TRACEPARENT))
+        await client.ensure_user_profile("user_1", "org_1")
+        request_ids.reset(token)
+
+    ids = [pair for pair in servicer.pairs[-1] if pair[0] in {"traceparent", "x-request-id"}]
+    assert [("traceparent", other), ("x-request-id", "of-the-service")] == sorted(ids)
 
 
 async def test_requests_served_at_once_do_not_mix(recorder: tuple[Recorder, str]) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 import clerksync
-from clerksync import Identity, SyncClient
+from clerksync import Identity, SyncClient, blocking
 from clerksync.breaker import CircuitBreaker
 from clerksync.errors import error_from_status
 from clerksync.policy import Attempt, Guard, Policy
 from clerksync.stats import ClientStats
 from clerksync.testing import FakeSyncService
-from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
+from clerksync.v1 import resources_pb2, sync_service_pb2, sync_service_pb2_grpc
 from client.rows import Clock
 from client.waiting import until
 
@@ -59,6 +60,32 @@ async def test_a_batch_that_comes_back_incomplete() -> None:
             *(client.ensure_user_profile(f"user_{n}", "org_1") for n in range(3)), return_exceptions=True
         )
     assert [clerksync.CallFailed] * 3 == [type(outcome) for outcome in outcomes]
+
+
+@pytest.mark.parametrize("nowhen", [Timestamp(seconds=10**12), Timestamp(nanos=-1), Timestamp(nanos=10**9)])
+async def test_times_that_are_none(nowhen: Timestamp) -> None:
+    """An answer with a time that is none fails as CallFailed, alone, whether it came by itself or in a batch."""
+
+    def answer(request: Any) -> sync_service_pb2.EnsureUserProfileResponse:
+        profile = resources_pb2.UserProfile(clerk_user_id=request.clerk_user_id, clerk_org_id="org_1")
+        if request.clerk_user_id == "user_1":
+            profile.update_time.CopyFrom(nowhen)
+        return sync_service_pb2.EnsureUserProfileResponse(user_profile=profile)
+
+    async def alone(request: Any, _: object) -> Any:
+        return answer(request)
+
+    async def together(request: Any, _: object) -> Any:
+        results = [sync_service_pb2.EnsureUserProfileResult(response=answer(each)) for each in request.requests]
+        return sync_service_pb2.BatchEnsureUserProfilesResponse(results=results)
+
+    async with odd(unary=alone, batch=together) as client:
+        with pytest.raises(clerksync.CallFailed, match="could not be read"):
+            await client.ensure_user_profile("user_1", "org_1")
+        outcomes = await asyncio.gather(
+            *(client.ensure_user_profile(f"user_{n}", "org_1") for n in range(3)), return_exceptions=True
+        )
+    assert ["EnsuredUserProfile", "CallFailed", "EnsuredUserProfile"] == [type(each).__name__ for each in outcomes]
 
 
 async def test_details_that_are_garbage() -> None:
@@ -184,7 +211,7 @@ def test_a_refusal_is_a_success_to_the_breaker(error: clerksync.Refused) -> None
     """However many are refused, the others are asked for."""
     policy = Policy(ClientStats(), CircuitBreaker(now=Clock()), budget_s=0.05, on_removed="refuse", now=Clock())
     for _ in range(10):
-        attempt = policy.attempt()
+        attempt = policy.begin(blocking.SyncClient("127.0.0.1:1"), Identity("user_1", "org_1"))
         assert isinstance(attempt, Attempt)
         with attempt:
             raise error

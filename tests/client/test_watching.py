@@ -2,13 +2,17 @@
 
 import asyncio
 import time
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 import clerksync
 from clerksync import SyncClient
 from clerksync.cache import SILENCE_S
 from clerksync.testing import FakeSyncService
+from clerksync.v1 import sync_service_pb2_grpc
 from client.waiting import in_step, until
 
 
@@ -136,3 +140,32 @@ async def test_closing_ends_the_stream(fake: FakeSyncService) -> None:
     async with SyncClient(fake.target) as client:
         await in_step(client)
     await until(lambda: fake.watchers == 0)
+
+
+class Older(sync_service_pb2_grpc.SyncServiceServicer):
+    """A SyncService from before there was a stream of removals."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def WatchRemovals(self, _: object, context: Any) -> Any:  # type: ignore[override]  # noqa: N802
+        self.asked += 1
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+
+
+async def test_a_service_without_the_stream_is_asked_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SyncService has no stream of removals, it is asked for again after half a minute at the earliest."""
+    older, server = Older(), grpc.aio.server()  # type: ignore[abstract]
+    sync_service_pb2_grpc.add_SyncServiceServicer_to_server(older, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    later_s = 0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + later_s)
+    async with SyncClient(f"127.0.0.1:{port}") as client:
+        await until(lambda: client.stats.breaks == 1)
+        later_s = 29
+        await asyncio.sleep(0.3)
+        assert 1 == older.asked
+        later_s = 61
+        await until(lambda: older.asked == 2)
+    await server.stop(None)

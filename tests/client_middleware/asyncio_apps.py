@@ -1,6 +1,7 @@
 """The sample applications that run on an event loop; Django's are in django_apps.py."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
@@ -55,8 +56,8 @@ class AsgiApp(SampleApp):
             httpx.AsyncClient(transport=transport, base_url="http://app")
         )
 
-    def make(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def make(self) -> Any: ...
 
     async def request(self, headers: Mapping[str, str]) -> Answer:
         response = await self.browser.get("/", headers=dict(headers))

@@ -7,13 +7,19 @@ import time
 from typing import Any
 
 import pytest
+import starlette.requests
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from client_middleware import asyncio_apps, django_apps
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, override_settings
 
 import clerksync
+from clerksync.middleware.aiohttp import ensure_profile_middleware
 from clerksync.middleware.asgi import EnsureProfileMiddleware
 from clerksync.middleware.django_settings import configured
+from clerksync.middleware.fastapi import ensure_profile
+from clerksync.middleware.grpc_aio import EnsureProfileInterceptor
 from clerksync.middleware.guards import guard_of
 from clerksync.testing import FakeSyncService
 
@@ -62,6 +68,34 @@ async def test_one_breaker_for_a_client(fake: FakeSyncService) -> None:
         assert [guard] * 3 == [route._guard for route in routes]
         assert guard is not guard_of(client, 0.05, "continue")
         assert guard is not guard_of(other, 0.05, "refuse")
+
+
+async def test_one_log_line_for_a_client(fake: FakeSyncService, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever kinds of middleware use a client, one log line tells of all requests that go on without an answer."""
+
+    async def app(*_: Any) -> None:
+        pass
+
+    async def handler(_: object) -> web.Response:
+        return web.Response()
+
+    def identify(_: object) -> clerksync.Identity:
+        return clerksync.Identity("user_1", "org_1")
+
+    async with clerksync.SyncClient(fake.target) as client:
+        scope: dict[str, Any] = {"type": "http", "headers": [], "state": {}}
+        with fake.away():
+            for _ in range(2):
+                ensure: Any = EnsureProfileMiddleware(app, client=client, identify=identify)
+                await ensure(scope, app, app)
+                await ensure_profile_middleware(client, identify=identify)(make_mocked_request("GET", "/"), handler)
+                dependency = ensure_profile(client, claims=app, identify=identify)
+                connection = starlette.requests.HTTPConnection(scope)
+                assert [None] == [profile async for profile in dependency(connection, None)]
+
+        assert 6 == client.stats.unanswered.total()
+        assert guard_of(client, 0.05, "refuse") is EnsureProfileInterceptor(client)._guard
+    assert 1 == len(caplog.messages)
 
 
 async def test_lifespan_passes_through(fake: FakeSyncService) -> None:

@@ -1,10 +1,12 @@
 """Gathers the misses that wait at the same time into one call. There are no timers: a lone miss leaves at once.
 
-A batch leaves when the one before has returned. One that is stuck holds up the others for a moment only: then the next
+A batch leaves when the one before has returned. Where many wait, two are on their way at a time: while SyncService
+looks one up, the answers of the other are read. One that is stuck holds up the others for a moment only: then the next
 miss that comes sends what is waiting past it.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
@@ -12,6 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from clerksync.cache import Answer, Key
+from clerksync.deadlines import Waiter
 from clerksync.errors import CallFailed, ClerksyncError, ClientClosed, Unavailable
 from clerksync.metadata import Metadata
 
@@ -19,6 +22,9 @@ MAX_ITEMS: Final = 1000
 """What SyncService takes in one call."""
 MAX_WAITING: Final = 10_000
 """More misses than this do not wait: SyncService is too slow for them, and memory is not to grow."""
+_LANES: Final = 2
+_WORTH_A_CALL: Final = 64
+"""A call costs each side as much as some 30 questions, so fewer do not travel beside another batch."""
 _STUCK_AFTER_S: Final = 0.025
 _MOST_ON_THE_WAY: Final = 32
 
@@ -38,12 +44,9 @@ class Call:
 
 
 class Question:
-    """A pair to be asked for, and the outcome that all who asked for it wait for.
+    """A pair to be asked for, and those who wait for the outcome."""
 
-    The outcome is a value even if it is an error, so that none is lost noisily when nobody waits any more.
-    """
-
-    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "outcome")
+    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "waiting")
 
     def __init__(self, key: Key, issued_at: datetime | None, metadata: Metadata, asked_at: float) -> None:
         self.key = key
@@ -52,7 +55,8 @@ class Question:
         self.asked_at = asked_at
         self.call: Call | None = None
         """What it has left with."""
-        self.outcome: asyncio.Future[Answer | ClerksyncError] = asyncio.get_running_loop().create_future()
+        self.waiting: dict[Waiter, None] = {}
+        """In the order in which they came."""
 
     def answers(self, issued_at: datetime | None) -> bool:
         """Whether its outcome will also be that of a token issued then: not if this one may be refused and that not."""
@@ -60,9 +64,20 @@ class Question:
             return issued_at is self.issued_at
         return issued_at <= self.issued_at
 
+    def waiter(self) -> Waiter:
+        """Someone more who waits, until `left_by`."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self.waiting[waiter] = None
+        return waiter
+
+    def left_by(self, waiter: Waiter) -> None:
+        """The outcome has been taken, or nobody waits for it any more."""
+        del self.waiting[waiter]
+
     def settle(self, outcome: Answer | ClerksyncError) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_result(outcome)
 
 
 Send = Callable[[Sequence[Question]], Awaitable[Sequence[Answer | ClerksyncError]]]
@@ -78,6 +93,8 @@ class Batcher:
         self._open: dict[Key, Question] = {}
         self._waiting: list[Question] = []
         self._on_the_way: set[asyncio.Task[None]] = set()
+        self._leaving = 0
+        """How many of them have not had their turn yet."""
         self._last_left_at = 0.0
         self._closed = False
 
@@ -90,11 +107,14 @@ class Batcher:
             return question, True
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable(f"{MAX_WAITING} others wait for SyncService already")
-        question = Question(key, issued_at, metadata, self._now())
-        self._open[key] = question
+        now = self._now()
+        question = self._open[key] = Question(key, issued_at, metadata, now)
         self._waiting.append(question)
-        if not self._on_the_way or (
-            self._now() - self._last_left_at >= _STUCK_AFTER_S and len(self._on_the_way) < _MOST_ON_THE_WAY
+        on_the_way = len(self._on_the_way)
+        if (
+            not on_the_way
+            or (on_the_way < _LANES and len(self._waiting) >= _WORTH_A_CALL * (self._leaving + 1))
+            or (now - self._last_left_at >= _STUCK_AFTER_S and on_the_way < _MOST_ON_THE_WAY)
         ):
             self._leave()
         return question, False
@@ -120,13 +140,16 @@ class Batcher:
 
     def _leave(self) -> None:
         self._last_left_at = self._now()
+        self._leaving += 1
         # In a context of its own: a batch belongs to no request, whichever happened to start it.
         task = asyncio.get_running_loop().create_task(self._run(), name="clerksync batch", context=Context())
         self._on_the_way.add(task)
 
     async def _run(self) -> None:
-        # What was asked before this task had its turn travels along.
-        batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
+        # What was asked before this task had its turn travels along; those that leave together share it.
+        size = min(math.ceil(len(self._waiting) / self._leaving), MAX_ITEMS)
+        self._leaving -= 1
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
         call = Call()
         for question in batch:
             question.call = call

@@ -23,7 +23,7 @@ from clerksync.cache import Answer, Key
 from clerksync.errors import ClientClosed, DeadlineExceeded
 from clerksync.identity import Identity
 from clerksync.options import MAX_TIMEOUT_S, ClientOptions, Options, is_number, options_of
-from clerksync.policy import BUDGET_S, GO_ON, Decision, OnRemoved, Policy
+from clerksync.policy import BUDGET_S, Decision, OnRemoved, Policy
 from clerksync.resources import EnsuredOrganization, EnsuredUserProfile
 from clerksync.session import Session, refuse_after_fork
 from clerksync.stats import ClientStats
@@ -180,21 +180,11 @@ class Guard:
 
     def check(self, identity: Identity | None) -> Decision:
         """Never raises because of SyncService, and never takes longer than the budget."""
-        if identity is None:
-            return GO_ON
-        kept = self._client.kept_user_profile(identity.clerk_user_id, identity.clerk_org_id)
-        if kept is not None:
-            return Decision(kept.profile)
-        attempt = self._policy.attempt()
+        attempt = self._policy.begin(self._client, identity)
         if isinstance(attempt, Decision):
             return attempt
         with attempt:
-            attempt.ensured = self._client.ensure_user_profile(
-                identity.clerk_user_id,
-                identity.clerk_org_id,
-                identity.token_issued_at,
-                timeout_s=self._policy.budget_s,
-            )
+            attempt.ensured = self._client.ensure_user_profile(*attempt.question, timeout_s=self._policy.budget_s)
         return attempt.decision
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, Protocol, Self, TypeAlias
 
 from clerksync.breaker import CircuitBreaker
 from clerksync.client import SyncClient
@@ -58,6 +58,12 @@ GO_ON: Final = Decision()
 """Nothing is known; the request goes on."""
 
 
+class KeepsProfiles(Protocol):
+    """Either client."""
+
+    def kept_user_profile(self, clerk_user_id: str, clerk_org_id: str, /) -> EnsuredUserProfile | None: ...
+
+
 class Policy:
     """Turns outcomes into decisions, and tells counters and log; asks nobody itself."""
 
@@ -82,10 +88,15 @@ class Policy:
         self._logged_at = float("-inf")
         self._not_logged = 0
 
-    def attempt(self) -> "Attempt | Decision":
-        """What to ask in, or the decision to go on without asking, because that has failed too often just now."""
+    def begin(self, client: KeepsProfiles, identity: Identity | None) -> "Attempt | Decision":
+        """What to ask in; or the decision, where nothing has to be asked, or has failed too often just now."""
+        if identity is None:
+            return GO_ON
+        kept = client.kept_user_profile(identity.clerk_user_id, identity.clerk_org_id)
+        if kept is not None:
+            return Decision(kept.profile)
         if self._breaker.allows():
-            return Attempt(self)
+            return Attempt(self, identity)
         return self.unanswered(CircuitOpen("asking has failed too often just now"))
 
     def refused(self, error: Refused) -> Decision:
@@ -120,8 +131,10 @@ class Policy:
 class Attempt:
     """Asks once: `with attempt: attempt.ensured = …ask…`; afterwards `decision` holds, whatever came of it."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, identity: Identity) -> None:
         self._policy = policy
+        self.question = identity.clerk_user_id, identity.clerk_org_id, identity.token_issued_at
+        """What to ask a client with."""
         self.ensured: EnsuredUserProfile | None = None
         self.decision = GO_ON
 
@@ -152,19 +165,9 @@ class Guard:
 
     async def check(self, identity: Identity | None) -> Decision:
         """Never raises because of SyncService, and never takes longer than the budget."""
-        if identity is None:
-            return GO_ON
-        kept = self._client.kept_user_profile(identity.clerk_user_id, identity.clerk_org_id)
-        if kept is not None:
-            return Decision(kept.profile)
-        attempt = self._policy.attempt()
+        attempt = self._policy.begin(self._client, identity)
         if isinstance(attempt, Decision):
             return attempt
         with attempt:
-            attempt.ensured = await self._client.ensure_user_profile(
-                identity.clerk_user_id,
-                identity.clerk_org_id,
-                identity.token_issued_at,
-                timeout_s=self._policy.budget_s,
-            )
+            attempt.ensured = await self._client.ensure_user_profile(*attempt.question, timeout_s=self._policy.budget_s)
         return attempt.decision

@@ -3,21 +3,21 @@
 import asyncio
 import logging
 import os
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from clerksync.arguments import checked
 from clerksync.batching import Batcher, Question
 from clerksync.breaker import CircuitBreaker
 from clerksync.cache import Answer, Cache, Key
 from clerksync.channel import connect
+from clerksync.deadlines import Deadlines
 from clerksync.errors import (
     CallFailed,
     ClerksyncError,
@@ -47,12 +47,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("clerksync")
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-_TIME = "token_issued_at"
-_EXPECTED_ID = "expected 1 to 255 printable ASCII characters without spaces"
-_GOOD_ID = re.compile(r"[\x21-\x7e]{1,255}")
-
-
-_FUTURE_LIMIT = timedelta(days=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LINGER_S = 0.05
 _first_used_in: int | None = None
 """The process that has used gRPC's asyncio machinery first."""
@@ -73,58 +68,65 @@ class Session:
         self._stub = cast("SyncServiceAsyncStub", sync_service_pb2_grpc.SyncServiceStub(self._channel))
         self._profiles = Batcher(self._ask_for_profiles)
         self._organizations = Batcher(self._ask_for_organizations)
+        self._deadlines = Deadlines()
         self._watch = RemovalWatch(self._stub, self.cache, stats, breaker) if options.cache_size else None
         self._life = asyncio.get_running_loop().create_task(self._live(), name="clerksync session", context=Context())
 
-    async def ask_for_profile(
+    def ask_for_profile(
         self, key: Key, issued_at: "datetime | float | None", timeout_s: float | None = None
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """Asks for what is not in the cache. Raises ClerksyncError."""
-        if key[0] and (kept := self._kept_meanwhile(key)) is not None:
-            return kept
-        ids = {"clerk_user_id": key[0], "clerk_org_id": key[1]}
-        return await self._measured(self._profiles, key, ids, issued_at, timeout_s)
+        return self._ask(self._profiles, key, issued_at, timeout_s)
 
-    async def ask_for_organization(
+    def ask_for_organization(
         self, clerk_org_id: str, issued_at: "datetime | float | None", timeout_s: float | None = None
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """Asks for what is not in the cache. Raises ClerksyncError."""
-        key = ("", clerk_org_id)
-        if (kept := self._kept_meanwhile(key)) is not None:
-            return kept
-        return await self._measured(self._organizations, key, {"clerk_org_id": clerk_org_id}, issued_at, timeout_s)
+        return self._ask(self._organizations, ("", clerk_org_id), issued_at, timeout_s)
 
-    def _kept_meanwhile(self, key: Key) -> Answer | None:
-        """The answer that has come since another thread looked for it."""
-        if (kept := self.cache.get(key)) is not None:
-            self._stats.hits += 1
-        return kept
-
-    async def _measured(
-        self,
-        batcher: Batcher,
-        key: Key,
-        ids: Mapping[str, str],
-        issued_at: "datetime | float | None",
-        timeout_s: float | None,
+    async def _ask(
+        self, batcher: Batcher, key: Key, issued_at: "datetime | float | None", timeout_s: float | None
     ) -> Answer:
-        self._stats.misses += 1
+        # One coroutine and one future for each who asks: this is what a batch of many costs.
+        stats = self._stats
+        has_user = batcher is self._profiles
+        if (key[0] or not has_user) and (kept := self.cache.get(key)) is not None:
+            stats.hits += 1  # It has come since another thread looked for it.
+            return kept
+        stats.misses += 1
         started = time.perf_counter()
         try:
-            moment = _checked(ids, issued_at)
+            moment = checked(key, issued_at, has_user=has_user)
             if timeout_s is None:
                 timeout_s = self._options.timeout_s
             elif not is_number(timeout_s) or not timeout_s <= MAX_TIMEOUT_S:
                 raise InvalidRequest({"timeout_s": f"expected a number of seconds, at most {MAX_TIMEOUT_S}"})
-            return await self._ask(batcher, key, moment, timeout_s)
+            question, joined = batcher.ask(key, moment, self._metadata())
+            stats.coalesced += joined
+            # Whoever stops waiting leaves the question on its way: others may wait, and its effect is wanted.
+            waiter = question.waiter()
+            queue = self._deadlines.add(waiter, timeout_s)
+            try:
+                outcome = await waiter
+            finally:
+                queue.leave(waiter)
+                question.left_by(waiter)
+            if outcome is None:
+                if question.call is not None and question.call.fails_first():
+                    self._breaker.failed()
+                raise DeadlineExceeded(f"SyncService has not answered within {timeout_s:g} s")
+            if isinstance(outcome, ClerksyncError):
+                # Several may wait for the same outcome; each raises it from its own place.
+                raise outcome.with_traceback(None)
+            return outcome
         except Refused as error:
-            self._stats.refusals[error.label] += 1
+            stats.refusals[error.label] += 1
             raise
         except ClerksyncError as error:
-            self._stats.failures[error.kind] += 1
+            stats.failures[error.kind] += 1
             raise
         finally:
-            self._stats.latency.observe(time.perf_counter() - started)
+            stats.latency.observe(time.perf_counter() - started)
 
     async def ready(self) -> None:
         """Returns once there is a connection, and the stream of removals has spoken if there is one."""
@@ -159,22 +161,6 @@ class Session:
             # What was cancelled reports back to this loop a moment later; after its end, another loop's log would tell.
             await asyncio.sleep(_LINGER_S)
 
-    async def _ask(self, batcher: Batcher, key: Key, moment: datetime | None, timeout_s: float) -> Answer:
-        question, joined = batcher.ask(key, moment, self._metadata())
-        self._stats.coalesced += joined
-        try:
-            async with asyncio.timeout(timeout_s):
-                # Whoever stops waiting leaves the question on its way: others may wait, and its effect is wanted.
-                outcome = await asyncio.shield(question.outcome)
-        except TimeoutError:
-            if question.call is not None and question.call.fails_first():
-                self._breaker.failed()
-            raise DeadlineExceeded(f"SyncService has not answered within {timeout_s:g} s") from None
-        if isinstance(outcome, ClerksyncError):
-            # Several may wait for the same outcome; each raises it from its own place.
-            raise outcome.with_traceback(None)
-        return outcome
-
     def _metadata(self) -> Metadata:
         if self._options.metadata is None:
             return current_metadata()
@@ -185,49 +171,60 @@ class Session:
             return current_metadata()
 
     async def _ask_for_profiles(self, questions: Sequence[Question]) -> Sequence[Answer | ClerksyncError]:
-        requests = [
-            sync_service_pb2.EnsureUserProfileRequest(
-                clerk_user_id=question.key[0],
-                clerk_org_id=question.key[1],
-                token_issued_at=_timestamp(question.issued_at),
-            )
-            for question in questions
+        first = questions[0]
+        if len(questions) == 1:
+            request = sync_service_pb2.EnsureUserProfileRequest()
+            _fill(request, first)
+            alone = await self._call(self._stub.EnsureUserProfile, request, first)
+            return [alone if isinstance(alone, ClerksyncError) else self._read_profile(first, alone)]
+        batch = sync_service_pb2.BatchEnsureUserProfilesRequest()
+        add = batch.requests.add
+        for question in questions:
+            _fill(add(), question)
+        # It carries the ids of the first who asked: there is room for one request's.
+        together = await self._call(self._stub.BatchEnsureUserProfiles, batch, first)
+        if isinstance(together, ClerksyncError):
+            return [together] * len(questions)
+        if len(together.results) != len(questions):
+            return [CallFailed("a batch came back incomplete", code="INTERNAL")] * len(questions)
+        read = self._read_profile
+        return [
+            read(question, result.response) if result.HasField("response") else error_from_status(result.error)
+            for question, result in zip(questions, together.results, strict=True)
         ]
-        outcomes: Sequence[EnsuredUserProfile | ClerksyncError]
-        if len(requests) == 1:
-            alone = await self._call(self._stub.EnsureUserProfile, requests[0], questions[0])
-            outcomes = [alone if isinstance(alone, ClerksyncError) else ensured_user_profile_from_pb(alone)]
-        else:
-            batch = sync_service_pb2.BatchEnsureUserProfilesRequest(requests=requests)
-            # It carries the ids of the first who asked: there is room for one request's.
-            together = await self._call(self._stub.BatchEnsureUserProfiles, batch, questions[0])
-            if isinstance(together, ClerksyncError):
-                outcomes = [together] * len(questions)
-            elif len(together.results) != len(questions):
-                outcomes = [CallFailed("a batch came back incomplete", code="INTERNAL")] * len(questions)
-            else:
-                outcomes = [_outcome_from_pb(result) for result in together.results]
-        outcomes = [
-            outcome
-            if isinstance(outcome, ClerksyncError)
-            or (outcome.profile.clerk_user_id, outcome.profile.clerk_org_id) == question.key
-            else CallFailed("the answer is about somebody else", code="INTERNAL")
-            for question, outcome in zip(questions, outcomes, strict=True)
-        ]
-        self._keep(questions, outcomes)
-        return outcomes
+
+    def _read_profile(
+        self, question: Question, response: sync_service_pb2.EnsureUserProfileResponse
+    ) -> EnsuredUserProfile | ClerksyncError:
+        """What it says, if it can be read and is about whom was asked for; the cache keeps that."""
+        try:
+            ensured = ensured_user_profile_from_pb(response)
+        except ValueError:
+            return _unreadable()
+        profile = ensured.profile
+        if (profile.clerk_user_id, profile.clerk_org_id) != question.key:
+            return CallFailed("the answer is about somebody else", code="INTERNAL")
+        kept = EnsuredUserProfile(profile, created=False) if ensured.created else ensured
+        self.cache.put(question.key, kept, asked_at=question.asked_at)
+        return ensured
 
     async def _ask_for_organizations(self, questions: Sequence[Question]) -> Sequence[Answer | ClerksyncError]:
-        async def ask(question: Question) -> EnsuredOrganization | ClerksyncError:
-            request = sync_service_pb2.EnsureOrganizationRequest(
-                clerk_org_id=question.key[1], token_issued_at=_timestamp(question.issued_at)
-            )
-            answer = await self._call(self._stub.EnsureOrganization, request, question)
-            return answer if isinstance(answer, ClerksyncError) else ensured_organization_from_pb(answer)
+        return await asyncio.gather(*map(self._ask_for_organization, questions))
 
-        outcomes = await asyncio.gather(*map(ask, questions))
-        self._keep(questions, outcomes)
-        return outcomes
+    async def _ask_for_organization(self, question: Question) -> EnsuredOrganization | ClerksyncError:
+        request = sync_service_pb2.EnsureOrganizationRequest(clerk_org_id=question.key[1])
+        if question.issued_at is not None:
+            _fill_time(request, question.issued_at)
+        answer = await self._call(self._stub.EnsureOrganization, request, question)
+        if isinstance(answer, ClerksyncError):
+            return answer
+        try:
+            ensured = ensured_organization_from_pb(answer)
+        except ValueError:
+            return _unreadable()
+        kept = EnsuredOrganization(ensured.organization, created=False)
+        self.cache.put(question.key, kept, asked_at=question.asked_at)
+        return ensured
 
     async def _call(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request, first: Question
@@ -249,22 +246,12 @@ class Session:
             if response is not None:
                 self._breaker.succeeded()
                 return response
-            error = CallFailed("the answer could not be read", code="INTERNAL")
+            error = _unreadable()
         if isinstance(error, Refused | InvalidRequest):
             self._breaker.succeeded()  # An answer, if not a welcome one.
         elif first.call.fails_first():
             self._breaker.failed()
         return error
-
-    def _keep(self, questions: Sequence[Question], outcomes: Sequence[Answer | ClerksyncError]) -> None:
-        for question, outcome in zip(questions, outcomes, strict=True):
-            if isinstance(outcome, EnsuredUserProfile):
-                kept: Answer = EnsuredUserProfile(outcome.profile, created=False)
-            elif isinstance(outcome, EnsuredOrganization):
-                kept = EnsuredOrganization(outcome.organization, created=False)
-            else:
-                continue
-            self.cache.put(question.key, kept, asked_at=question.asked_at)
 
 
 def refuse_after_fork() -> None:
@@ -282,42 +269,20 @@ def refuse_after_fork() -> None:
         )
 
 
-def _outcome_from_pb(result: sync_service_pb2.EnsureUserProfileResult) -> EnsuredUserProfile | ClerksyncError:
-    if result.WhichOneof("result") != "response":
-        return error_from_status(result.error)
-    try:
-        return ensured_user_profile_from_pb(result.response)
-    except ValueError:  # A time that is none.
-        return CallFailed("the answer could not be read", code="INTERNAL")
+def _fill(request: sync_service_pb2.EnsureUserProfileRequest, question: Question) -> None:
+    request.clerk_user_id, request.clerk_org_id = question.key
+    if question.issued_at is not None:
+        _fill_time(request, question.issued_at)
 
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+def _fill_time(
+    request: sync_service_pb2.EnsureUserProfileRequest | sync_service_pb2.EnsureOrganizationRequest, moment: datetime
+) -> None:
+    """As `FromDatetime`, in a quarter of the time."""
+    since = moment - _EPOCH
+    request.token_issued_at.seconds = since.days * 86_400 + since.seconds
+    request.token_issued_at.nanos = since.microseconds * 1000
 
 
-def _checked(ids: Mapping[str, str], issued_at: "datetime | float | None") -> datetime | None:
-    """What SyncService would refuse is refused here: in a batch it could keep the others from travelling."""
-    violations = {
-        field: f"{'is ill-formed' if value else 'is missing'}; {_EXPECTED_ID}"
-        for field, value in ids.items()
-        if not (isinstance(value, str) and _GOOD_ID.fullmatch(value))
-    }
-    moment = None
-    try:
-        moment = issued_at if isinstance(issued_at, datetime | None) else datetime.fromtimestamp(issued_at, UTC)
-        if moment is not None:
-            if moment.utcoffset() is None:
-                raise ValueError
-            moment = moment.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        moment = None
-        violations[_TIME] = "is no time; expected an aware datetime, or the token's iat in seconds"
-    if moment is not None and moment > datetime.now(UTC) + _FUTURE_LIMIT:
-        violations[_TIME] = "lies more than a day in the future; expected the token's iat, which counts seconds"
-    if violations:
-        raise InvalidRequest(violations)
-    return moment
+def _unreadable() -> CallFailed:
+    return CallFailed("the answer could not be read", code="INTERNAL")
