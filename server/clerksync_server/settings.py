@@ -78,7 +78,8 @@ class Settings(BaseSettings):
         ge=1,
         le=100,
         validation_alias="CLERKSYNC_DATABASE_POOL_SIZE",
-        description="The most connections in the pool of one SyncService, 1 to 100; beside it are seven with purposes of their own.",
+        description="The most connections in the pool of one SyncService, 1 to 100; beside it are seven with purposes "
+        "of their own.",
     )
     max_token_age_s: int = Field(
         default=60,
