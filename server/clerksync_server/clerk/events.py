@@ -190,13 +190,13 @@ def _times(envelope: Envelope, updated_at: Time, created_at: Time, attempt: _Att
     so only the attempt, which is after the removal, can stand in for it.
     """
     attempted_at_ms = attempt.attempted_at_ms + _ORDER_WITHIN_A_SECOND[envelope.type.rpartition(".")[2]]
-    stamped_ms = time_ms(envelope.timestamp, "timestamp")
-    told = {
-        "timestamp": stamped_ms,
-        "data.updated_at": time_ms(updated_at, "data.updated_at"),
-        "data.created_at": time_ms(created_at, "data.created_at"),
-    }
-    place, told_ms = next(((place, told_ms) for place, told_ms in told.items() if told_ms), ("timestamp", None))
+    place, told_ms = "timestamp", time_ms(envelope.timestamp, "timestamp")
+    stamped_ms = told_ms
+    # Each is checked, also where it is not needed.
+    for other_place, other in (("data.updated_at", updated_at), ("data.created_at", created_at)):
+        other_ms = time_ms(other, other_place)
+        if told_ms is None:
+            place, told_ms = other_place, other_ms
     if told_ms is not None and told_ms > attempt.latest_ms:
         if not envelope.type.endswith("deleted"):
             raise NotUnderstood(f"{place} {_TO_COME}")

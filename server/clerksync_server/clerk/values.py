@@ -29,6 +29,8 @@ def checked_id(text: str, place: str) -> str:
 
 def time_ms(value: float | None, place: str) -> int | None:
     """Milliseconds since the epoch; None where there is no time (null or zero)."""
+    if type(value) is int and _SECONDS_BELOW <= value <= _LATEST_MS:
+        return value  # As nearly all are.
     if value is None or value == 0:
         return None
     # So that no number is too large for it, the bounds come before any arithmetic.

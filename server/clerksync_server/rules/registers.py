@@ -4,6 +4,7 @@ Each join is associative, commutative and idempotent, so order and repetition of
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from clerksync_server.rules.facts import (
     Generation,
@@ -16,11 +17,20 @@ from clerksync_server.rules.facts import (
     UserSeen,
 )
 
+_Snapshot = TypeVar("_Snapshot", OrganizationSnapshot, MembershipSnapshot)
+
 
 def _latest(a: int | None, b: int | None) -> int | None:
     if a is None or b is None:
         return b if a is None else a
     return max(a, b)
+
+
+def _higher(a: _Snapshot | None, b: _Snapshot | None) -> _Snapshot | None:
+    """The one that comes later in the order; the first among equals."""
+    if a is None or b is None:
+        return b if a is None else a
+    return b if a.order < b.order else a
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +70,9 @@ class PairRegister:
 
 
 def join_organizations(a: OrganizationRegister, b: OrganizationRegister) -> OrganizationRegister:
-    snapshots = [register.snapshot for register in (a, b) if register.snapshot is not None]
     return OrganizationRegister(
         mentioned=a.mentioned or b.mentioned,
-        snapshot=max(snapshots, key=lambda snapshot: snapshot.order, default=None),
+        snapshot=_higher(a.snapshot, b.snapshot),
         deleted_at_ms=_latest(a.deleted_at_ms, b.deleted_at_ms),
     )
 
@@ -80,8 +89,7 @@ def join_tombstones(a: Tombstone | None, b: Tombstone | None) -> Tombstone | Non
 
 def join_pairs(a: PairRegister, b: PairRegister) -> PairRegister:
     tombstone = join_tombstones(a.tombstone, b.tombstone)
-    memberships = [register.living for register in (a, b) if register.living is not None]
-    living = max(memberships, key=lambda membership: membership.order, default=None)
+    living = _higher(a.living, b.living)
     if living is not None and tombstone is not None and living.generation <= tombstone.through:
         living = None
     return PairRegister(living=living, tombstone=tombstone)
