@@ -66,7 +66,7 @@ def _clients(addresses: list[str], ready: Any, results: Any, users: list[str]) -
             if len(dropped[users[-1]]) == CLIENTS:
                 over.set()
 
-        Cache.drop = timed_drop  # type: ignore[method-assign]
+        Cache.drop = timed_drop  # type: ignore[method-assign, assignment]
         async with asyncio.timeout(300):
             addressed = (addresses[number % len(addresses)] for number in range(CLIENTS))
             await asyncio.gather(*(_keep(address, ready, users, over) for address in addressed))
