@@ -64,8 +64,8 @@ def measure(
         console.print(failure, markup=False, style="red")
     folder = out or (_PARTIAL if only or quick else _RESULTS)
     kept.write(results, folder / _JSON)
-    draw(results, folder / _PLOT)
-    console.print(f"Written: {folder / _JSON} and {folder / _PLOT}. `python -m bench report` makes the page of them.")
+    plot = draw(results, folder / _PLOT)
+    console.print(f"Written: {folder / _JSON}" + (f" and {folder / _PLOT}" if plot else ""), soft_wrap=True)
 
 
 @app.command()

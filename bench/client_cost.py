@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from bench import ids
-from bench.results import Round
+from bench.results import CLIENT, Round
 from clerksync import SyncClient
 from clerksync.middleware.asgi import EnsureProfileMiddleware, Message, Scope
 
@@ -56,7 +56,7 @@ async def _timed(times: int, work: Callable[[], Awaitable[object]]) -> Round:
         p99_us=0,
         calls=times,
         failures=0,
-        cpu_us={"client": cpu_s * 1e6 / times},
+        cpu_us={CLIENT: cpu_s * 1e6 / times},
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.cpu import machine_busy_s, process_cpu_s
-from bench.load.jobs import Job
-from bench.results import Round
+from bench.load.jobs import ClientJob, Job
+from bench.results import CLIENT, Round
 from bench.site import Server, Site
 
 Told = Callable[[str], None]
@@ -51,6 +51,9 @@ def _round(site: Site, case: Case) -> Round:
     if not load.calls:
         raise MeasurementFailed(f"{case.name}: no call was answered; {load.first_failure or 'no failure either'}")
     calls = max(1, load.calls_in_all) * case.calls_each
+    cpu_us = {name: (after - cpu_before[name]) * 1e6 / calls for name, after in cpu_after.items()}
+    if isinstance(case.job, ClientJob):
+        cpu_us[CLIENT] = load.generator_cpu_us
     return Round(
         per_second=load.calls * case.calls_each / load.seconds,
         p50_us=load.p50_us,
@@ -58,7 +61,7 @@ def _round(site: Site, case: Case) -> Round:
         calls=load.calls * case.calls_each,
         failures=load.failures,
         first_failure=load.first_failure,
-        cpu_us={name: (after - cpu_before[name]) * 1e6 / calls for name, after in cpu_after.items()},
+        cpu_us=cpu_us,
         generator_cpu_us=load.generator_cpu_us / case.calls_each,
         others_cpu=max(0.0, busy_after - busy_before - ours_s) / took_s,
         ran_out=load.ran_out,

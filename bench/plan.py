@@ -52,13 +52,14 @@ def batch_cases(site: Site, seconds: float) -> list[Case]:
     ]
     for transport in TRANSPORTS:
         service = site.service(transport)
-        cases.append(
+        cases += [
             Case(
-                f"client, 256 callers, {transport}",
+                f"client, {callers} caller{'s' * (callers > 1)}, {transport}",
                 service,
-                ClientJob(address=service.address, callers=256, pairs=known, seconds=seconds),
+                ClientJob(address=service.address, callers=callers, pairs=known, seconds=seconds),
             )
-        )
+            for callers in (1, 256)
+        ]
         cases += [
             Case(
                 f"batches of {size:,}, {transport}",
@@ -91,7 +92,12 @@ def webhook_cases(site: Site, senders: int, seconds: float) -> list[Case]:
             name,
             server,
             WebhookJob(
-                address=server.address, senders=senders, members=site.profiles, secret=site.secret, seconds=seconds
+                address=server.address,
+                senders=senders,
+                members=site.profiles,
+                secret=site.secret,
+                repeats=server.postgres is None,
+                seconds=seconds,
             ),
         )
         for name, server in servers.items()

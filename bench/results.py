@@ -6,6 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+CLIENT = "client"
+"""The part that calls."""
+
 
 class Round(msgspec.Struct, kw_only=True):
     """One case in one round."""
@@ -17,7 +20,7 @@ class Round(msgspec.Struct, kw_only=True):
     failures: int
     first_failure: str = ""
     cpu_us: dict[str, float]
-    """For each call, by part: front, service, postgres, client."""
+    """For each call, by part: front, service, postgres, CLIENT."""
     generator_cpu_us: float = 0.0
     others_cpu: float = 0.0
     """How many processors' worth of time others used meanwhile: noise."""
@@ -25,8 +28,9 @@ class Round(msgspec.Struct, kw_only=True):
 
     @property
     def all_cpu_us(self) -> float:
-        """Of all parts."""
-        return sum(self.cpu_us.values())
+        """Of all parts that serve; of the client where it alone was measured."""
+        serving = [cpu_us for part, cpu_us in self.cpu_us.items() if part != CLIENT]
+        return sum(serving or self.cpu_us.values())
 
 
 class Group(msgspec.Struct, kw_only=True):
@@ -68,9 +72,7 @@ class Results(msgspec.Struct, kw_only=True):
         rounds = self.rounds(group, case)
         return statistics.median(map(figure, rounds)) if rounds else None
 
-    def ratio(
-        self, group: str, case: str, floor: str, figure: Callable[[Round], float] = lambda measured: measured.per_second
-    ) -> float | None:
+    def ratio(self, group: str, case: str, floor: str, figure: Callable[[Round], float]) -> float | None:
         """The median of the ratios of the same rounds; None if one of them was not measured."""
         pairs = zip(self.rounds(group, case), self.rounds(group, floor), strict=False)
         ratios = [figure(one) / figure(other) for one, other in pairs if figure(other)]

@@ -117,7 +117,7 @@ def steps(options: Options) -> int:
     """How often `told` will be called, for a progress bar."""
     each = {
         "ensure": 8 * len(options.in_flight) * options.rounds,
-        "batches": 7 * options.rounds,
+        "batches": 9 * options.rounds,
         "webhooks": 8 * len(options.senders) * options.rounds,
         "database": len(CONNECTIONS) * options.rounds,
         "client": 1,

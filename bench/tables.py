@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.bars import BARS
-from bench.results import Group, Memory, Results, Round
+from bench.results import CLIENT, Group, Memory, Results, Round
 
 _STYLES = {"reached": "green", "missed": "red", "not measured": "dim"}
 
@@ -26,15 +26,18 @@ class Rows:
 
 def bars_of(results: Results) -> Rows:
     return Rows(
-        ["what", "bar", "seen", ""],
-        [[bar.what, bar.limit_text, bar.value_text(results), bar.verdict(results)] for bar in BARS],
+        ["what", "bar", "seen", "by CPU", ""],
+        [
+            [bar.what, bar.limit_text, bar.value_text(results), bar.cpu_text(results), bar.verdict(results)]
+            for bar in BARS
+        ],
     )
 
 
 def cases_of(results: Results, name: str) -> Rows:
     """Medians of a group, and the ratio to its floor."""
     group = results.groups[name]
-    parts = [part for part in ("front", "service", "postgres", "client") if _has(group, part)]
+    parts = [part for part in ("front", "service", "postgres", CLIENT) if _has(group, part)]
     header = ["", "a second", *([f": {group.floor}"] if group.floor else []), *(f"CPU {part}" for part in parts)]
     has_latency = any(measured.p50_us for rounds in group.rounds.values() for measured in rounds)
     header += ["p50", "p99"] if has_latency else []
@@ -42,7 +45,7 @@ def cases_of(results: Results, name: str) -> Rows:
     for case, rounds in group.rounds.items():
         cells = [case, f"{statistics.median(measured.per_second for measured in rounds):,.0f}"]
         if group.floor:
-            ratio = results.ratio(name, case, group.floor)
+            ratio = results.ratio(name, case, group.floor, lambda measured: measured.per_second)
             cells.append("–" if ratio is None else f"{ratio:.2f} ×")
         cells += [_cpu(rounds, part) for part in parts]
         if has_latency:
