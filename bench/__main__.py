@@ -54,18 +54,17 @@ def measure(
         options = replace(options, only=tuple(only))
     options = replace(options, rounds=rounds or options.rounds, seconds=seconds or options.seconds)
     console = Console()
-    try:
-        results = _measured(options, console)
-    except (MeasurementFailed, ProcessFailed) as error:
-        console.print(str(error), markup=False, style="red")
-        raise typer.Exit(1) from None
+    results, problem = _measured(options, console)
     show(results, console)
     for failure in failures_of(results):
         console.print(failure, markup=False, style="red")
-    folder = out or (_PARTIAL if only or quick else _RESULTS)
+    folder = out or (_PARTIAL if only or quick or problem else _RESULTS)
     kept.write(results, folder / _JSON)
     plot = draw(results, folder / _PLOT)
     console.print(f"Written: {folder / _JSON}" + (f" and {folder / _PLOT}" if plot else ""), soft_wrap=True)
+    if problem:
+        console.print(problem, markup=False, style="red")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -77,18 +76,23 @@ def report(
     write_page(kept.read(results), out)
 
 
-def _measured(options: Options, console: Console) -> kept.Results:
+def _measured(options: Options, console: Console) -> tuple[kept.Results, str | None]:
+    """What was measured, and what kept it from going on."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    columns = (TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    columns = [TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("starting Postgres", total=steps(options))
 
         def told(what: str) -> None:
             progress.update(task, description=what, advance=1)
 
         with Site(options.profiles) as site:
-            return Run(site, options, told).all()
+            run = Run(site, options, told)
+            try:
+                run.all()
+            except (MeasurementFailed, ProcessFailed) as error:
+                return run.results, str(error)
+            return run.results, None
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def _fields(results: Results) -> dict[str, str]:
             for name, value in results.facts.items()
         )
         or _NOT_MEASURED,
-        "noise": f"{_noise(results):.2f}",
+        "noise": f"{results.noise:.2f}",
     }
     for name in (
         "ensure 1",
@@ -53,15 +53,3 @@ def _fields(results: Results) -> dict[str, str]:
         is_there = name in results.groups
         fields[name.replace(" ", "_")] = cases_of(results, name).markdown() if is_there else _NOT_MEASURED
     return fields
-
-
-def _noise(results: Results) -> float:
-    """How many processors others used, on average."""
-    shares = [
-        measured.others_cpu
-        for name, group in results.groups.items()
-        if name not in {"client", "database"}
-        for rounds in group.rounds.values()
-        for measured in rounds
-    ]
-    return sum(shares) / len(shares) if shares else 0.0

@@ -22,8 +22,8 @@ class Round(msgspec.Struct, kw_only=True):
     cpu_us: dict[str, float]
     """For each call, by part: front, service, postgres, CLIENT."""
     generator_cpu_us: float = 0.0
-    others_cpu: float = 0.0
-    """How many processors' worth of time others used meanwhile: noise."""
+    others_cpu: float | None = None
+    """How many processors' worth of time others used meanwhile; None where that was not looked at."""
     ran_out: bool = False
 
     @property
@@ -79,10 +79,16 @@ class Results(msgspec.Struct, kw_only=True):
         return statistics.median(ratios) if ratios else None
 
     @property
-    def failures(self) -> int:
-        """Of all cases."""
-        return sum(measured.failures for group in self.groups.values() for rounds in group.rounds.values()
-                   for measured in rounds)  # fmt: skip
+    def noise(self) -> float:
+        """How many processors others used meanwhile, on average."""
+        shares = [
+            measured.others_cpu
+            for group in self.groups.values()
+            for rounds in group.rounds.values()
+            for measured in rounds
+            if measured.others_cpu is not None
+        ]
+        return statistics.mean(shares) if shares else 0.0
 
 
 def read(file: Path) -> Results:

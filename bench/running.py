@@ -50,19 +50,18 @@ class Run:
         self._site = site
         self._options = options
         self._told = told
-        self._results = Results(
+        self.results = Results(
             began_at=datetime.now(UTC).isoformat(timespec="seconds"),
             options={"rounds": str(options.rounds), "seconds each": f"{options.seconds:g}"},
             machine=machine() | {f"Postgres {name}": value for name, value in site.postgres.settings().items()},
         )
 
-    def all(self) -> Results:
-        """Everything that was asked for. Raises MeasurementFailed, ProcessFailed."""
+    def all(self) -> None:
+        """Everything that was asked for. Raises MeasurementFailed, ProcessFailed; `results` has what came before."""
         began = time.monotonic()
         for name in self._options.only:
             getattr(self, f"_{name}")()
-        self._results.took_s = time.monotonic() - began
-        return self._results
+            self.results.took_s = time.monotonic() - began
 
     def _ensure(self) -> None:
         for in_flight in self._options.in_flight:
@@ -82,7 +81,7 @@ class Run:
     def _database(self) -> None:
         program = pgbench()
         if program is None:
-            self._results.notes["database"] = "not measured: this Postgres has no pgbench"
+            self.results.notes["database"] = "not measured: this Postgres has no pgbench"
             return
         rounds = measure_upserts(self._site, program, self._options.rounds, self._options.seconds, self._told)
         self._keep("database", "Postgres alone: pgbench, one row upserted and committed", None, rounds)
@@ -95,14 +94,14 @@ class Run:
         self._keep("client", "The Python client: answers that it has kept", None, rounds)
 
     def _memory(self) -> None:
-        self._results.memory = measure_memory(self._site, self._options.calls, self._told)
+        self.results.memory = measure_memory(self._site, self._options.calls, self._told)
 
     def _growth(self) -> None:
         sizes = list(self._options.sizes)
         for size in sizes:
             self._told(f"filling {size:,} profiles")
             self._site.database(profiles=size)
-        self._results.facts |= {f"seconds to fill {size:,}": self._site.postgres.filled_s[size] for size in sizes}
+        self.results.facts |= {f"seconds to fill {size:,}": self._site.postgres.filled_s[size] for size in sizes}
         cases = plan.growth_cases(self._site, sizes, self._options.seconds)
         self._measure("growth", "Ensure hits and webhooks by the number of profiles", None, cases)
 
@@ -110,7 +109,7 @@ class Run:
         self._keep(name, title, floor, measure(self._site, cases, self._options.rounds, self._told))
 
     def _keep(self, name: str, title: str, floor: str | None, rounds: dict[str, list[Round]]) -> None:
-        self._results.groups[name] = Group(title=title, floor=floor, rounds=rounds)
+        self.results.groups[name] = Group(title=title, floor=floor, rounds=rounds)
 
 
 def steps(options: Options) -> int:

@@ -9,6 +9,8 @@ from rich.table import Table
 from bench.bars import BARS
 from bench.results import CLIENT, Group, Memory, Results, Round
 
+_NOISY = 0.2
+"""So many processors of others, on average, are told."""
 _STYLES = {"reached": "green", "missed": "red", "not measured": "dim"}
 
 
@@ -70,6 +72,8 @@ def show(results: Results, console: Console) -> None:
     if results.memory:
         _print(console, "Memory", memory_of(results))
     _print(console, "The bars", bars_of(results))
+    if results.noise > _NOISY:
+        console.print(f"Others used {results.noise:.1f} processors meanwhile: trust the CPU more than the rates.")
 
 
 def _print(console: Console, title: str, rows: Rows) -> None:
