@@ -47,7 +47,7 @@ def measure_memory(site: Site, calls: int, told: Told) -> dict[str, Memory]:
     told(f"memory, {calls:,} deliveries")
     found["service, deliveries"], found["front"] = _watched(site, webhooks, calls, [service_pid, front_pid])
     told(f"memory, {calls:,} pairs in a client")
-    site.database(profiles=calls)
+    site.database(calls)
     address = site.service("native", calls).address
     found["client"] = msgspec.convert(run_for_json("bench.client_memory", address, str(calls), variables={}), Memory)
     return found

@@ -38,7 +38,14 @@ class Options:
 
 
 QUICK = Options(
-    rounds=1, seconds=0.3, profiles=1_000, in_flight=(1, 64), sizes=(1_000, 2_000), calls=2_000, client_calls=2_000
+    rounds=1,
+    seconds=0.3,
+    profiles=1_000,
+    in_flight=(64,),
+    senders=(64,),
+    sizes=(1_000, 2_000),
+    calls=2_000,
+    client_calls=2_000,
 )
 FULL = Options(sizes=(10_000, 1_000_000, 10_000_000), calls=1_000_000)
 
@@ -100,7 +107,7 @@ class Run:
         sizes = list(self._options.sizes)
         for size in sizes:
             self._told(f"filling {size:,} profiles")
-            self._site.database(profiles=size)
+            self._site.database(size)
         self.results.facts |= {f"seconds to fill {size:,}": self._site.postgres.filled_s[size] for size in sizes}
         cases = plan.growth_cases(self._site, sizes, self._options.seconds)
         self._measure("growth", "Ensure hits and webhooks by the number of profiles", None, cases)

@@ -51,7 +51,7 @@ class Site:
         self.profiles = profiles
         self.secret = _SECRET
         self._closing = ExitStack()
-        self._databases: dict[tuple[str, int], str] = {}
+        self._databases: dict[int | None, str] = {}
         self._servers: dict[tuple[object, ...], Server] = {}
 
     def __enter__(self) -> Self:
@@ -71,12 +71,12 @@ class Site:
     ) -> None:
         self._closing.close()
 
-    def database(self, name: str = "bench", profiles: int | None = None) -> str:
-        """How to connect to the database with so many profiles; made when it is first asked for."""
-        key = (name, self.profiles if profiles is None else profiles)
-        if key not in self._databases:
-            self._databases[key] = self.postgres.database(f"{name}_{key[1]}", key[1])
-        return self._databases[key]
+    def database(self, profiles: int | None = None) -> str:
+        """How to connect to the usual database, or to another one with so many profiles; made when first asked for."""
+        if profiles not in self._databases:
+            name = "usual" if profiles is None else f"filled_{profiles}"
+            self._databases[profiles] = self.postgres.database(name, profiles or self.profiles)
+        return self._databases[profiles]
 
     def grpc_echo(self, transport: Transport) -> Server:
         return self._once(("grpc_echo", transport), lambda: self._bare("bench.servers.grpc_echo", transport))
@@ -138,7 +138,7 @@ class Site:
             f"SyncService ({transport})",
             "clerksync_server",
             "service",
-            DATABASE_URL=self.database(profiles=profiles),
+            DATABASE_URL=self.database(profiles),
             CLERKSYNC_GRPC_LISTEN=address,
             CLERKSYNC_GRPC_TRANSPORT=transport,
             CLERKSYNC_OPS_LISTEN=ops,
