@@ -50,10 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.timeout(300)  # It starts 16 processes one after the other.
 def test_a_quick_run_tells_everything(folder: Path) -> None:
     """A run ends with tables, with JSON that holds every round, with a page, and without a process."""
     process = bench(folder, "--quick", "--only", "ensure", "--only", "webhooks", "--out", str(folder))
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=280)
 
     assert process.returncode == 0, output
     assert "Ensure hit, 64 in flight, grpcio" in output
