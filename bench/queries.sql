@@ -24,7 +24,7 @@ set session_replication_role = replica;
 vacuum analyze public.organization, public.user_profile;
 
 -- name: settings
-select name, setting || coalesce(' ' || unit, '') as value
+select name, current_setting(name) as value
 from pg_settings
 where name in (
     'server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers', 'max_connections', 'wal_level'

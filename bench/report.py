@@ -31,11 +31,7 @@ def _fields(results: Results) -> dict[str, str]:
         "measured": str(len(verdicts) - verdicts.count("not measured")),
         "bars": bars_of(results).markdown(),
         "memory": memory_of(results).markdown() if results.memory else _NOT_MEASURED,
-        "filling": "; ".join(
-            f"{name.removeprefix('seconds to fill ')} profiles were filled in by COPY in {value:.0f} s"
-            for name, value in results.facts.items()
-        )
-        or _NOT_MEASURED,
+        "filling": _filling(results),
         "noise": f"{results.noise:.2f}",
     }
     for name in (
@@ -53,3 +49,8 @@ def _fields(results: Results) -> dict[str, str]:
         is_there = name in results.groups
         fields[name.replace(" ", "_")] = cases_of(results, name).markdown() if is_there else _NOT_MEASURED
     return fields
+
+
+def _filling(results: Results) -> str:
+    took = [f"{seconds:,.1f} s for {profiles} profiles" for profiles, seconds in results.filled_s.items()]
+    return f"Filling them in by COPY took {', '.join(took)}." if took else ""

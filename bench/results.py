@@ -59,8 +59,8 @@ class Results(msgspec.Struct, kw_only=True):
     options: dict[str, str]
     machine: dict[str, str]
     groups: dict[str, Group] = {}
-    facts: dict[str, float] = {}
-    """Single figures, by name."""
+    filled_s: dict[str, float] = {}
+    """How many seconds it took to fill in so many profiles."""
     notes: dict[str, str] = {}
     memory: dict[str, Memory] = {}
 

@@ -108,7 +108,7 @@ class Run:
         for size in sizes:
             self._told(f"filling {size:,} profiles")
             self._site.database(size)
-        self.results.facts |= {f"seconds to fill {size:,}": self._site.postgres.filled_s[size] for size in sizes}
+        self.results.filled_s = {f"{size:,}": self._site.postgres.filled_s[size] for size in sizes}
         cases = plan.growth_cases(self._site, sizes, self._options.seconds)
         self._measure("growth", "Ensure hits and webhooks by the number of profiles", None, cases)
 

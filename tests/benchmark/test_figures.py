@@ -10,8 +10,10 @@ import pytest
 from bench import results as kept
 from bench.bars import BARS
 from bench.cpu import family_cpu_s, memory_bytes
-from bench.report import write_page
+from bench.report import PAGE, write_page
 from bench.results import Group, Results, Round
+
+_RESULTS = Path(__file__).parents[2] / "bench" / "results" / "latest.json"
 
 
 def test_a_ratio_is_one_of_the_same_rounds() -> None:
@@ -49,6 +51,13 @@ def test_the_page_tells_what_is_missing(tmp_path: Path) -> None:
     page = (tmp_path / "page.md").read_text()
     assert "Not measured in this run." in page
     assert "$" not in page
+
+
+def test_the_page_is_written_and_not_edited(tmp_path: Path) -> None:
+    """docs/performance.md is what the latest results make."""
+    write_page(kept.read(_RESULTS), tmp_path / "page.md")
+
+    assert (tmp_path / "page.md").read_text() == PAGE.read_text(), "run `python -m bench report`"
 
 
 def test_cpu_of_ended_children_counts() -> None:
