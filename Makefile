@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-fast soak lint fmt type proto proto-check migrations-check check lock clean
+.PHONY: help run setup test test-fast soak bench lint fmt type proto proto-check migrations-check check lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test-fast: $(VENV)/.installed-dev ## Only the tests that need no database
 
 soak: $(VENV)/.installed-dev ## Random histories and kills for a long time, with a report (ARGS=--help tells the options)
 	scripts/soak $(ARGS)
+
+bench: $(VENV)/.installed-bench ## Measure everything against its floors, with a table, JSON and a plot (ARGS=--help tells the options)
+	$(BIN)/python -m bench $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format and sort imports
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
@@ -73,6 +76,11 @@ $(VENV)/.installed-run: $(VENV)/bin/python requirements.lock pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed-run requirements-dev.lock
 	@echo "Installing the development tools into $(VENV) …"
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-run requirements-bench.lock
+	@echo "Installing what draws the plot into $(VENV) …"
+	@$(PIP_INSTALL) --require-hashes -r requirements-bench.lock
 	@touch $@
 
 # The generator is older than the runtime on purpose (see scripts/proto), so it lives in an environment of its own.

@@ -1,6 +1,6 @@
 """Measures what other organizations' deliveries notice while an organization of 100,000 members is deleted.
 
-`python bench/large_organization.py [MEMBERS]` starts a Postgres, two SyncServices and a front of its own, and prints
+`python -m bench.large_organization [MEMBERS]` starts a Postgres, two SyncServices and a front of its own, and prints
 a small table.
 """
 

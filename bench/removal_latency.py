@@ -1,6 +1,6 @@
 """Measures how long it takes until the last of 100 clients has dropped who was removed, from the commit on.
 
-`python bench/removal_latency.py [REMOVALS]` starts a Postgres, two SyncServices, and the clients in a process of their
+`python -m bench.removal_latency [REMOVALS]` starts a Postgres, two SyncServices, and the clients in a process of their
 own, half of them at each replica and all with everybody in their caches, and prints a small table. The commit is taken
 to be when ApplyClerkEvent has answered, so the figures leave out the way of that answer; less than nothing means that
 clients heard before it came.
@@ -66,7 +66,7 @@ def _clients(addresses: list[str], ready: Any, results: Any, users: list[str]) -
             if len(dropped[users[-1]]) == CLIENTS:
                 over.set()
 
-        Cache.drop = timed_drop  # type: ignore[method-assign]
+        Cache.drop = timed_drop  # type: ignore[method-assign, assignment]
         async with asyncio.timeout(300):
             addressed = (addresses[number % len(addresses)] for number in range(CLIENTS))
             await asyncio.gather(*(_keep(address, ready, users, over) for address in addressed))

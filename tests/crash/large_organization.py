@@ -1,6 +1,6 @@
 """Deletes a large organization while its members' events arrive and other organizations' deliveries go on.
 
-Measures what the others notice of it. Used by a test, and by `bench/large_organization.py` at full size.
+Measures what the others notice of it. Used by a test, and by `bench.large_organization` at full size.
 """
 
 import asyncio
