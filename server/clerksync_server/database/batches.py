@@ -1,11 +1,12 @@
 """Joins the facts of many deliveries at once: reads what they concern, lets the rules decide, writes what changed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clerksync_server.clock import milliseconds_of, timestamp_of
+from clerksync_server.database.deliveries import Outcome
 from clerksync_server.database.sql import load_queries
 from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import (
@@ -47,6 +48,8 @@ class _Rows:
     orgs: list[str]
     pairs: list[PairKey]
     world: World = field(default_factory=World)
+    present: set[PairKey] = field(default_factory=set)
+    """Whose profile is there, provisional or not."""
     provisional: dict[PairKey, int] = field(default_factory=dict)
     """The time of the evidence of each provisional profile."""
 
@@ -57,6 +60,18 @@ class _Removals:
 
     pairs: set[PairKey] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
+
+
+async def lock_and_recall(
+    connection: "Connection", locks: Mapping[str, bool], svix_ids: Collection[str]
+) -> tuple[set[str], dict[str, Outcome]]:
+    """Takes the locks that nobody else holds, by name and whether it is to be shared with nobody.
+
+    Returns what others hold, and what became of the deliveries that are in the ledger.
+    """
+    rows = await connection.fetch(_SQL["lock_and_recall"], list(locks), list(locks.values()), list(svix_ids))
+    held = {row["held"] for row in rows if row["held"] is not None}
+    return held, {row["svix_id"]: Outcome(row["outcome"]) for row in rows if row["held"] is None}
 
 
 async def join_facts(connection: "Connection", deliveries: Sequence[Sequence[Fact]]) -> list[Rule]:
@@ -70,7 +85,7 @@ async def join_facts(connection: "Connection", deliveries: Sequence[Sequence[Fac
     before = World(dict(rows.world.organizations), dict(rows.world.users), dict(rows.world.pairs))
     removals = _Removals()
     rules = [[_join(rows, removals, fact) for fact in facts][-1] for facts in deliveries]
-    await _write(connection, before, rows.world, removals)
+    await _write(connection, before, rows, removals)
     return rules
 
 
@@ -112,6 +127,8 @@ async def _read(connection: "Connection", rows: _Rows) -> None:
         for row in await connection.fetch(_SQL["read_pairs"], *zip(*rows.pairs, strict=True)):
             key = row["clerk_user_id"], row["clerk_org_id"]
             world.pairs[key] = PairRegister(living=_membership(row), tombstone=_tombstone(row))
+            if row["has_profile"]:
+                rows.present.add(key)
             if row["has_profile"] and row["clerk_membership_id"] is None:
                 evidence_at = row["evidence_at"]
                 rows.provisional[key] = (
@@ -172,7 +189,8 @@ def _join(rows: _Rows, removals: _Removals, fact: Fact) -> Rule:
     return rule
 
 
-async def _write(connection: "Connection", before: World, after: World, removals: _Removals) -> None:
+async def _write(connection: "Connection", before: World, rows: _Rows, removals: _Removals) -> None:
+    after = rows.world
     deleted = {user: register for user, register in after.users.items() if register != before.users[user]}
     if deleted:
         times = [_moment(register.deleted_at_ms) for register in deleted.values()]
@@ -190,15 +208,13 @@ async def _write(connection: "Connection", before: World, after: World, removals
     if buried:
         await connection.execute(_SQL["upsert_tombstones"], *_columns(buried))
     memberships = [
-        membership
+        (*_membership_values(membership), key not in rows.present or key in removals.pairs or key[0] in removals.users)
         for key, register in after.pairs.items()
         if (profile := after.profile(key)) is not None and (membership := profile.membership) is not None
         if key in removals.pairs or register.living != before.pairs[key].living
     ]
-    if memberships:
-        written = await connection.fetch(_SQL["upsert_memberships"], *_columns(map(_membership_values, memberships)))
-        if len(written) < len(memberships):
-            raise Overtaken
+    if memberships and await connection.fetchval(_SQL["write_memberships"], *_columns(memberships)) < len(memberships):
+        raise Overtaken
 
 
 async def _write_organizations(connection: "Connection", before: World, after: World) -> None:

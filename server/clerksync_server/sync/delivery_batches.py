@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from clerksync_server.clerk.events import ClerkEvent
-from clerksync_server.database.batches import Overtaken, join_facts
+from clerksync_server.database.batches import Overtaken, join_facts, lock_and_recall
 from clerksync_server.database.connection import Database
 from clerksync_server.database.deliveries import (
     OUTCOMES,
@@ -15,10 +15,9 @@ from clerksync_server.database.deliveries import (
     Judgement,
     Outcome,
     enter_deliveries,
-    read_outcomes,
 )
 from clerksync_server.database.errors import LockedElsewhere, describe, noticing_locks
-from clerksync_server.database.facts import locks_of_all, try_locks
+from clerksync_server.database.facts import locks_of_all
 from clerksync_server.database.statements import Statements
 from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
 from clerksync_server.ops.logs import frames_of
@@ -126,8 +125,10 @@ async def _apply_all(connection: Statements, deliveries: Sequence[Received]) -> 
     for delivery in deliveries:
         is_first.append(delivery.entry.svix_id not in firsts)
         firsts.setdefault(delivery.entry.svix_id, delivery)
-    left_out = await _lock(connection, firsts)
-    known = await read_outcomes(connection, firsts.keys() - left_out)
+    # Nobody waits here: what holds a lock may be the deletion of a large organization.
+    locks = locks_of_all(fact for delivery in firsts.values() for fact in delivery.facts)
+    held, known = await lock_and_recall(connection, locks, firsts)
+    left_out = held and {name for name, told in firsts.items() if not held.isdisjoint(locks_of_all(told.facts))}
     new = {svix_id: told for svix_id, told in firsts.items() if svix_id not in left_out and svix_id not in known}
     rules = await _join(connection, new)
     entered = {svix_id: delivery.judged(rules.get(svix_id)) for svix_id, delivery in new.items()}
@@ -146,17 +147,6 @@ async def _apply_all(connection: Statements, deliveries: Sequence[Received]) -> 
         return replace(delivery.entry.judgement, outcome=Outcome.DUPLICATE)
 
     return [answer(delivery, first=first) for delivery, first in zip(deliveries, is_first, strict=True)]
-
-
-async def _lock(connection: Statements, deliveries: Mapping[str, Received]) -> set[str]:
-    """Takes the locks of all facts; returns the deliveries that are left out because others hold one of theirs.
-
-    Nobody waits here: what holds the lock may be the deletion of a large organization.
-    """
-    wanted = locks_of_all(fact for delivery in deliveries.values() for fact in delivery.facts)
-    if not wanted or not (held := await try_locks(connection, wanted)):
-        return set()
-    return {svix_id for svix_id, delivery in deliveries.items() if not held.isdisjoint(locks_of_all(delivery.facts))}
 
 
 async def _join(connection: Statements, deliveries: Mapping[str, Received]) -> dict[str, Rule]:

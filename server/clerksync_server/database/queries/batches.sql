@@ -2,6 +2,28 @@
 -- reads and the writes; that is exact because the transaction holds the locks of all that is read. Two transactions may
 -- share the lock of an organization, so its row is locked as well, and one that is missing may turn up meanwhile.
 
+-- name: lock_and_recall
+-- Takes the locks that nobody else holds, as try_lock_keys does, and looks up which deliveries are in the ledger.
+-- Returns the names of the locks that others hold, and the outcomes of deliveries that are known. One that is entered
+-- between the look and the locks is noticed when it is entered again.
+-- $1 = names of locks, $2 = exclusive or shared, for each name, $3 = svix_ids
+select tried.name as held, null as svix_id, null as outcome
+from (
+    select
+        locks.name,
+        case
+            when locks.exclusive then pg_try_advisory_xact_lock(hashtextextended(locks.name, 0))
+            else pg_try_advisory_xact_lock_shared(hashtextextended(locks.name, 0))
+        end as is_taken
+    from unnest($1::text [], $2::boolean []) as locks (name, exclusive)
+    offset 0
+) as tried
+where not tried.is_taken
+union all
+select null, w.svix_id, w.outcome
+from unnest($3::text []) as asked (svix_id)
+inner join clerksync.webhook_delivery as w on w.svix_id = asked.svix_id;
+
 -- name: read_deleted
 -- $1 = clerk_user_ids, $2 = clerk_org_ids
 select kind, clerk_id, deleted_at
@@ -121,29 +143,47 @@ on conflict (clerk_user_id, clerk_org_id) do update set
     removed_at = excluded.removed_at,
     updated_at = now();
 
--- name: upsert_memberships
--- Returns a row for each that was written.
+-- name: write_memberships
+-- Returns how many were written: fewer if a profile has come or gone meanwhile.
 -- $1 = clerk_user_ids, $2 = clerk_org_ids, $3 = clerk_membership_ids, $4 = membership_created_ats,
--- $5 = membership_updated_ats, $6 = membership_event_ats, $7 = roles
-insert into public.user_profile (
-    clerk_user_id, clerk_org_id, clerk_membership_id,
-    membership_created_at, membership_updated_at, membership_event_at, role
+-- $5 = membership_updated_ats, $6 = membership_event_ats, $7 = roles, $8 = whether the profile is missing
+with told as materialized (
+    select told.*
+    from unnest(
+        $1::text [], $2::text [], $3::text [], $4::timestamptz [], $5::timestamptz [], $6::timestamptz [], $7::text [],
+        $8::boolean []
+    ) as told (
+        clerk_user_id, clerk_org_id, clerk_membership_id,
+        membership_created_at, membership_updated_at, membership_event_at, role, is_missing
+    )
+),
+
+changed as (
+    update public.user_profile as p
+    set clerk_membership_id = told.clerk_membership_id,
+        membership_created_at = told.membership_created_at,
+        membership_updated_at = told.membership_updated_at,
+        membership_event_at = told.membership_event_at,
+        role = told.role,
+        evidence_at = null,
+        updated_at = now()
+    from told
+    where not told.is_missing and p.clerk_user_id = told.clerk_user_id and p.clerk_org_id = told.clerk_org_id
+    returning true
+),
+
+made as (
+    insert into public.user_profile (
+        clerk_user_id, clerk_org_id, clerk_membership_id,
+        membership_created_at, membership_updated_at, membership_event_at, role
+    )
+    select
+        clerk_user_id, clerk_org_id, clerk_membership_id,
+        membership_created_at, membership_updated_at, membership_event_at, role
+    from told
+    where is_missing
+    on conflict (clerk_user_id, clerk_org_id) do nothing
+    returning true
 )
-select
-    told.clerk_user_id, told.clerk_org_id, told.clerk_membership_id,
-    told.membership_created_at, told.membership_updated_at, told.membership_event_at, told.role
-from unnest(
-    $1::text [], $2::text [], $3::text [], $4::timestamptz [], $5::timestamptz [], $6::timestamptz [], $7::text []
-) as told (
-    clerk_user_id, clerk_org_id, clerk_membership_id,
-    membership_created_at, membership_updated_at, membership_event_at, role
-)
-on conflict (clerk_user_id, clerk_org_id) do update set
-    clerk_membership_id = excluded.clerk_membership_id,
-    membership_created_at = excluded.membership_created_at,
-    membership_updated_at = excluded.membership_updated_at,
-    membership_event_at = excluded.membership_event_at,
-    role = excluded.role,
-    evidence_at = null,
-    updated_at = now()
-returning true;
+
+select (select count(*) from changed) + (select count(*) from made);
