@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import io
 import json
 import logging
 import sys
@@ -82,6 +83,19 @@ def test_our_own_line_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert {"event": "delivery", "level": "info", "logger": "ours", "svix_id": "msg_1", "status": 200} == line
     assert timestamp.endswith("Z")
+
+
+def test_a_log_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody takes the lines any more, writing one fails nothing."""
+
+    class Gone(io.TextIOBase):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    configure("json")
+    for write in (structlog.get_logger("ours").info, structlog.get_logger("ours").error):
+        write("delivery")
 
 
 def test_a_foreign_line_as_json(capsys: pytest.CaptureFixture[str]) -> None:

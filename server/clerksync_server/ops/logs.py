@@ -1,5 +1,6 @@
 """Structured logs to standard error: one line a request, without personal data."""
 
+import contextlib
 import logging
 import sys
 import traceback
@@ -58,6 +59,13 @@ class _Lines(structlog.WriteLogger):
     def __init__(self, name: str = "") -> None:
         super().__init__(sys.stderr)
         self.name = name
+
+    def msg(self, message: str) -> None:
+        # Whoever reads the log may have gone away, or the disk may be full: no request is to fail for that.
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = msg
 
 
 def _json(line: structlog.typing.EventDict, default: Callable[[Any], Any]) -> str:
