@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from stack import WEBHOOK_SECRET, Stack
+from transports import HAS_NATIVE, NAMES, VARIABLE
 
 from clerksync_server.app import Application
 from clerksync_server.database.migrate import migrate
@@ -22,12 +23,55 @@ from clerksync_server.settings import load_settings
 TEMPLATE = "clerksync_template"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--transport",
+        choices=NAMES,
+        help="what carries the calls of every SyncService (without it: grpcio, and some tests run with each)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("transport") == "native" and not HAS_NATIVE:
+        raise pytest.UsageError("--transport native: pygrpc-native is not installed; the extra `native` has it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Who chooses a transport wants no other."""
+    if (chosen := config.getoption("transport")) is None:
+        return
+    others = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("transport", chosen) != chosen
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
+
+
+@pytest.fixture(scope="session")
+def chosen_transport(pytestconfig: pytest.Config) -> str:
+    """What carries the calls where a test does not run with every transport."""
+    return pytestconfig.getoption("transport") or "grpcio"
+
+
+@pytest.fixture
+def transport(chosen_transport: str) -> str:
+    """What carries the calls of every SyncService that the test starts."""
+    return chosen_transport
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the settings of the shell that runs it."""
+def clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, chosen_transport: str) -> None:
+    """No test sees the settings of the shell that runs it, but for the transport that was chosen."""
     for name in list(os.environ):
         if name.startswith(("CLERK", "PG")) or name == "DATABASE_URL":
             monkeypatch.delenv(name)
+    # A test that never asks is not to run once for each.
+    asks = "transport" in request.fixturenames
+    monkeypatch.setenv(VARIABLE, request.getfixturevalue("transport") if asks else chosen_transport)
 
 
 @pytest.fixture(scope="session")
@@ -96,12 +140,6 @@ async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asy
 
 
 @pytest.fixture
-def transport() -> str:
-    """What carries the calls of SyncService; tests/grpc_api runs with every one."""
-    return "grpcio"
-
-
-@pytest.fixture
 async def start_stack(database_url: str, transport: str) -> AsyncIterator[Callable[..., Any]]:
     """Starts SyncService and the front on free ports, with settings given by the name of their variable."""
     async with AsyncExitStack() as stop:
@@ -114,7 +152,7 @@ async def start_stack(database_url: str, transport: str) -> AsyncIterator[Callab
                 "CLERKSYNC_HTTP_LISTEN": "127.0.0.1:0",
                 "CLERKSYNC_OPS_LISTEN": "127.0.0.1:0",
                 "CLERKSYNC_SHUTDOWN_GRACE": "2",
-                "CLERKSYNC_GRPC_TRANSPORT": transport,
+                VARIABLE: transport,
             }
             settings = load_settings(**(defaults | variables))
             application = Application(settings, service=True, front=True)

@@ -26,6 +26,7 @@ from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.rules.evidence import EvidencePolicy, Verdict
 from clerksync_server.rules.world import World
 from clerksync_server.setting_types import Address
+from clerksync_server.settings import load_settings
 from clerksync_server.sync.deliveries import Deliveries, Delivery
 from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 from clerksync_server.sync.ensure import Ensure
@@ -48,7 +49,7 @@ class Both:
         self._ids = itertools.count()
         ensure = Ensure(database, POLICY, now=lambda: timestamp_of(self.now_ms))
         servicer = SyncServicer(self._deliveries, ensure, Explain(database, POLICY), RemovalFeed(database, ""))
-        self._server = GrpcServer(servicer, DeliveryServicer(self._deliveries))
+        self._server = GrpcServer(servicer, DeliveryServicer(self._deliveries), load_settings().grpc_transport)
 
     async def __aenter__(self) -> Self:
         address = await self._server.start(Address("127.0.0.1", 0))

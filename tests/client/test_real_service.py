@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 import bodies
 import pytest
 from stack import Stack, now_ms
+from transports import TRANSPORTS
 
 import clerksync
 from clerksync import SyncClient
 from client.waiting import in_step, until
 
 MINUTE_MS = 60_000
+
+pytestmark = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from clerk_model.svix import Attempt
 from convergence.deployment import Deployment
 from convergence.told import Account, Profile, Tables, wrongs
 
+from clerksync_server.settings import load_settings
+
 _OURS = ("user.", "organization.", "organizationMembership.")
 
 
@@ -134,7 +136,7 @@ class _Play:
 
 def _replay_of(history: History) -> str:
     long = " --long-lived-tokens" if history.long_lived_tokens else ""
-    return f"play it again: scripts/soak --seed {history.seed}{long}"
+    return f"play it again: scripts/soak --seed {history.seed}{long} --transport {load_settings().grpc_transport}"
 
 
 async def play(history: History, deployment: Deployment) -> Figures:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import random
 import secrets
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from clerk_model.history import tell
 from convergence.deployment import in_process
 from convergence.play import Figures, WrongEnd, play
 from stack import now_ms
+from transports import HAS_NATIVE, NAMES, VARIABLE
 
 from clerksync_server.database.migrate import migrate
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgres
@@ -92,14 +94,24 @@ def _hush() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
-def _work(server_dsn: str, seeds: range, seconds: float, long_lived: bool, messages: "Queue[Message]") -> None:
+def _work(
+    server_dsn: str, seeds: range, seconds: float, long_lived: bool, transport: str, messages: "Queue[Message]"
+) -> None:
     _hush()
+    os.environ[VARIABLE] = transport
 
     async def work() -> None:
         dsn = await _new_database(server_dsn)
         await _play_until(time.monotonic() + seconds, dsn, seeds, messages.put, long_lived=long_lived)
 
     asyncio.run(work())
+
+
+def _transports(options: argparse.Namespace) -> list[str]:
+    """Those that take turns."""
+    if options.transport is not None:
+        return [options.transport]
+    return [name for name in NAMES if HAS_NATIVE or name != "native"]
 
 
 def _converge(options: argparse.Namespace) -> bool:
@@ -112,6 +124,7 @@ def _converge(options: argparse.Namespace) -> bool:
         ranges = [range(first + worker, first + 10**9, options.workers) for worker in range(options.workers)]
         # Every fourth worker has tokens that live long; a failing seed says so.
         long_lived = [worker % 4 == 3 for worker in range(options.workers)]
+    transports = itertools.cycle(_transports(options))
     report = Report()
     spawn = multiprocessing.get_context("spawn")
     messages: Queue[Message] = spawn.Queue()
@@ -121,8 +134,8 @@ def _converge(options: argparse.Namespace) -> bool:
         settings = {"max_connections": "500"}
         postgres = stack.enter_context(EmbeddedPostgres(Path(folder) / "postgres", settings=settings))
         workers = [
-            spawn.Process(target=_work, args=(postgres.dsn, seeds, options.minutes * 60, long, messages))
-            for seeds, long in zip(ranges, long_lived, strict=True)
+            spawn.Process(target=_work, args=(postgres.dsn, seeds, options.minutes * 60, long, transport, messages))
+            for seeds, long, transport in zip(ranges, long_lived, transports, strict=False)
         ]
         for worker in workers:
             worker.start()
@@ -140,10 +153,13 @@ def _converge(options: argparse.Namespace) -> bool:
 def _crash(options: argparse.Namespace) -> bool:
     """The kill tests, again and again, each time with another seed and many kills."""
     end = time.monotonic() + options.minutes * 60
-    command = [sys.executable, "-m", "pytest", "tests/crash", "-q", "-s"]
     for seed in itertools.count(options.first_seed):
         if time.monotonic() >= end:
             return True
+        # By chance and not in turns: a short soak is over after the first.
+        transport = random.Random(seed).choice(_transports(options))
+        command = [sys.executable, "-m", "pytest", "tests/crash", "-q", "-s", "--transport", transport]
+        print(f"seed {seed:,} with {transport}", flush=True)
         environment = os.environ | {"CRASH_SEED": str(seed), "CRASH_KILLS": "100"}
         if subprocess.run(command, check=False, env=environment).returncode != 0:
             print(f"play it again: CRASH_SEED={seed} CRASH_KILLS=100 {' '.join(command)}")
@@ -164,8 +180,13 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=int(time.time()) * 1000, help="default: from the clock")
     parser.add_argument("--seed", type=int, help="plays the history of this seed alone")
     parser.add_argument("--long-lived-tokens", action="store_true", help="with --seed: as its failure says")
+    parser.add_argument(
+        "--transport", choices=NAMES, help="carries the calls of every SyncService (default: workers take turns)"
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     options = parser.parse_args()
+    if options.transport == "native" and not HAS_NATIVE:
+        parser.error("--transport native: pygrpc-native is not installed; the extra `native` has it")
     _hush()
     results = {}
     for part in options.parts:

@@ -11,6 +11,7 @@ from clerk_model.history import tell, tell_deletions
 from convergence.deployment import as_processes, in_process
 from convergence.play import Figures, play
 from stack import now_ms
+from transports import TRANSPORTS
 
 SEEDS = range(48)
 LONG_LIVED_SEEDS = range(1000, 1014)
@@ -32,6 +33,8 @@ async def test_calls_that_do_not_tell_when_their_token_was_issued(hurried_databa
         await play(tell(seed, now_ms(), long_lived_tokens=True), deployment)
 
 
+@pytest.mark.usefixtures("transport")
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("seeds", BUSY_SEEDS, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 async def test_many_histories_at_once(hurried_database_url: str, seeds: Sequence[int]) -> None:
     """Histories that are played side by side do not disturb each other, and none of their requests fails."""
@@ -47,6 +50,8 @@ async def test_deletions_overtake_what_they_end(hurried_database_url: str, seed:
         await play(tell_deletions(seed, now_ms()), deployment)
 
 
+@pytest.mark.usefixtures("transport")
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_processes_of_their_own(hurried_database_url: str) -> None:
     """It is the same with two fronts and two SyncServices as four processes."""
     async with as_processes(hurried_database_url) as deployment:

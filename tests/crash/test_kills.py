@@ -1,6 +1,7 @@
 """Every process is killed under load, again and again; nothing acknowledged is lost, and nothing happens twice.
 
-`CRASH_KILLS` says how many kills (default 30), `CRASH_SEED` where chance begins (default 7).
+`CRASH_KILLS` says how many kills (default 30; 10 of the transport that is not the chosen one), `CRASH_SEED` where
+chance begins (default 7).
 """
 
 import asyncio
@@ -11,11 +12,13 @@ from collections import Counter
 import pytest
 from crash.site import Replica, Site, assert_nothing_left, kill_postgres
 from crash.storm import Storm
+from transports import TRANSPORTS
 
 from clerksync_server.database.migrate import migrate
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgres
 
 KILLS = int(os.environ.get("CRASH_KILLS", "30"))
+KILLS_OF_OTHER_TRANSPORTS = int(os.environ.get("CRASH_KILLS", "10"))
 SEED = int(os.environ.get("CRASH_SEED", "7"))
 
 
@@ -56,18 +59,20 @@ class Killer:
 
 
 @pytest.mark.timeout(90 + 4 * KILLS)
-async def test_processes_are_killed(fragile_postgres: EmbeddedPostgres) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_processes_are_killed(fragile_postgres: EmbeddedPostgres, transport: str, chosen_transport: str) -> None:
     """Whatever is killed and whenever, what was answered 2xx is in the tables and the ledger, once, and stays so."""
+    kills = KILLS if transport == chosen_transport else KILLS_OF_OTHER_TRANSPORTS
     dsn = fragile_postgres.dsn
     await migrate(dsn)
     async with Site(dsn) as site:
         killer = Killer(site, fragile_postgres, SEED)
         storm = Storm(site, dsn, SEED)
 
-        wrong = await storm.during(lambda: killer.kill(KILLS))
+        wrong = await storm.during(lambda: killer.kill(kills))
 
     print(f"seed {SEED}: {killer.kills.total()} kills {dict(killer.kills)}")
     fragile_postgres.stop()
     await assert_nothing_left(fragile_postgres)
     assert wrong == []
-    assert killer.kills.total() == KILLS
+    assert killer.kills.total() == kills

@@ -16,9 +16,9 @@ from clerksync_server.ops import metrics
 
 
 @pytest.fixture
-def transport() -> str:
+def transport(chosen_transport: str) -> str:
     """One is enough: these are about the connection to Postgres, and waiting for it takes long."""
-    return "grpcio"
+    return chosen_transport
 
 
 async def test_who_removes_nobody_pays_nothing(stack: Stack, connection: Connection) -> None:

@@ -88,7 +88,7 @@ async def test_parent_killed(data_dir: Path) -> None:
         await serving(process)
         process.process.kill()
         await until(lambda: not postgres_processes(data_dir), 10)
-        await until(lambda: '"event": "stopped"' in process.err, 5)
+        await until(lambda: process.log("stopped"), 5)
 
 
 async def test_with_a_database_of_ones_own(empty_database: str, data_dir: Path) -> None:

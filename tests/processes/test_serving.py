@@ -66,10 +66,11 @@ async def test_a_delivery_through_two_processes(database_url: str, connection: A
         assert tuple(delivery[key] for key in ("svix_id", "status", "result")) == ("msg_1", 200, "applied")
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_sigterm_finishes_what_is_in_progress(database_url: str, connection: Any, transport: str) -> None:
+async def test_sigterm_finishes_what_is_in_progress(database_url: str, connection: Any) -> None:
     """After SIGTERM nothing new is taken, what has begun is committed and answered, and the exit code is 0."""
-    async with both(database_url, CLERKSYNC_GRPC_TRANSPORT=transport) as (service, front, addresses):
+    async with both(database_url) as (service, front, addresses):
         await post(addresses, bodies.organization("created", "org_1", at=1))
         holding = connection.transaction()
         await holding.start()
@@ -193,11 +194,11 @@ async def test_draining_is_told_with_its_reason(database_url: str) -> None:
     assert error_info(caught.value).reason == "SHUTTING_DOWN"
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_clients_that_only_wait_do_not_hold_up_the_stop(database_url: str, transport: str) -> None:
+async def test_clients_that_only_wait_do_not_hold_up_the_stop(database_url: str) -> None:
     """Health and removal watches, silent connections and endless uploads leave the grace to work in progress."""
-    more = {"CLERKSYNC_SHUTDOWN_GRACE": "2", "CLERKSYNC_GRPC_TRANSPORT": transport}
-    async with both(database_url, **more) as (service, front, addresses):
+    async with both(database_url, CLERKSYNC_SHUTDOWN_GRACE="2") as (service, front, addresses):
         host, port = addresses["http"].split(":")
         upload = b"POST /webhooks/clerk HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
         _, uploading = await asyncio.open_connection(host, int(port))

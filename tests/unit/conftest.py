@@ -4,11 +4,18 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from transports import VARIABLE
 
 from clerksync_server.settings import InvalidSettings, Settings, load_settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def default_transport(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here starts a SyncService, and the defaults are what some tests are about."""
+    monkeypatch.delenv(VARIABLE)
 
 
 @pytest.fixture

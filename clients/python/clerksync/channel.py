@@ -52,7 +52,17 @@ _OPTIONS: ChannelOptions = (
 
 def connect(target: str, *, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> grpc.aio.Channel:
     """A channel to all replicas behind the target. Does not wait for any of them. `options` come last, and win."""
-    every = [*_OPTIONS, *options]
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=every)
-    return grpc.aio.secure_channel(target, credentials, options=every)
+        return grpc.aio.insecure_channel(target, options=[*_OPTIONS, *authority_options(target), *options])
+    return grpc.aio.secure_channel(target, credentials, options=[*_OPTIONS, *options])
+
+
+def authority_options(target: str) -> ChannelOptions:
+    """What a target that lists several addresses needs beside itself, where no certificate names the server.
+
+    gRPC would send the whole list as `:authority`. That is none, and strict servers and proxies refuse every call.
+    """
+    scheme, _, addresses = target.partition(":")
+    if scheme not in ("ipv4", "ipv6") or "," not in addresses:
+        return ()
+    return (("grpc.default_authority", addresses.lstrip("/").split(",")[0]),)

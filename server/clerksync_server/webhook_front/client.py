@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import grpc.aio
 
+from clerksync.channel import authority_options
 from clerksync.v1 import sync_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _OPTIONS = [
 
 def connect(target: str) -> grpc.aio.Channel:
     """A channel to all replicas behind the target. Does not wait for any of them."""
-    return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    return grpc.aio.insecure_channel(target, options=[*_OPTIONS, *authority_options(target)])
 
 
 def sync_service(channel: grpc.aio.Channel) -> "SyncServiceAsyncStub":
