@@ -11,12 +11,11 @@ import bodies
 import grpc
 import grpc.aio
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from stack import Stack, now_ms
 
 from clerksync.v1 import resources_pb2, sync_service_pb2
 from clerksync_server.webhook_front.client import connect
-from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Delivery, Forwarded, Forwarder, NotApplied
 
 APPLIED = resources_pb2.DELIVERY_OUTCOME_APPLIED
 LOCK_ORG_2 = "select pg_advisory_xact_lock(hashtextextended('clerksync:1:organization:org_2', 0))"
@@ -88,16 +87,11 @@ async def forwarding(service: Service) -> AsyncIterator[Forwarder]:
     await server.stop(None)
 
 
-def deliveries(number: int, size: int = 100, name: str = "msg") -> list[sync_service_pb2.ApplyClerkEventRequest]:
-    return [
-        sync_service_pb2.ApplyClerkEventRequest(
-            svix_id=f"{name}_{n}", attempted_at=Timestamp(seconds=1_795_000_000), body=b" " * size
-        )
-        for n in range(number)
-    ]
+def deliveries(number: int, size: int = 100, name: str = "msg") -> list[Delivery]:
+    return [Delivery(f"{name}_{n}", 1_795_000_000, b" " * size) for n in range(number)]
 
 
-async def apply(forwarder: Forwarder, told: list[sync_service_pb2.ApplyClerkEventRequest]) -> list[object]:
+async def apply(forwarder: Forwarder, told: list[Delivery]) -> list[object]:
     """The outcome of each, or what it raised."""
     answers = await asyncio.gather(*map(forwarder.apply, told), return_exceptions=True)
     return [answer.outcome if isinstance(answer, Forwarded) else answer for answer in answers]

@@ -44,7 +44,7 @@ class Coalescer(Generic[_Item, _Outcome]):
         return await self.submit(item)
 
     def submit(self, item: _Item) -> "asyncio.Future[_Outcome]":
-        """As `ask`, for one who asks for several: cancel the future to leave the item out."""
+        """As `ask`, for one who asks for several: cancel the future, or give it a result, to leave the item out."""
         outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(self._group_of(item), deque()).append((item, outcome))
         if self._free_lanes:
@@ -68,7 +68,7 @@ class Coalescer(Generic[_Item, _Outcome]):
         size = 0
         while self._waiting:
             group, queue = next(iter(self._waiting.items()))
-            if not queue[0][1].cancelled():
+            if not queue[0][1].done():
                 size += self._size_of(queue[0][0])
                 if batch and size > self._most:
                     break

@@ -8,15 +8,14 @@ from functools import cache
 
 import structlog
 from aiohttp import web
-from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import Histogram
 
-from clerksync.v1 import resources_pb2, sync_service_pb2
+from clerksync.v1 import resources_pb2
 from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier, VerifiedDelivery
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.logs import frames_of
-from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Delivery, Forwarded, Forwarder, NotApplied
 
 PATH = "/webhooks/clerk"
 _READ_TIMEOUT_S = 10.0
@@ -129,12 +128,9 @@ async def _read_body(request: web.Request) -> bytes:
         raise _Refusal(400, "unreadable", "the body could not be read to its end") from None
 
 
-async def _forward(forwarder: Forwarder, delivery: VerifiedDelivery, body: bytes) -> Forwarded:
+async def _forward(forwarder: Forwarder, verified: VerifiedDelivery, body: bytes) -> Forwarded:
     """Returns after the commit. Anything but an answer makes the sender try again: an unknown fate is no success."""
-    request = sync_service_pb2.ApplyClerkEventRequest(
-        svix_id=delivery.svix_id, attempted_at=Timestamp(seconds=delivery.attempted_at_s), body=body
-    )
     try:
-        return await forwarder.apply(request)
+        return await forwarder.apply(Delivery(verified.svix_id, verified.attempted_at_s, body))
     except NotApplied:
         raise _Refusal(503, "unavailable", "the delivery cannot be taken now; send it again") from None

@@ -24,11 +24,25 @@ _APART_S = 60.0
 _log = structlog.get_logger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_Request = sync_service_pb2.ApplyClerkEventRequest
 
 
 class NotApplied(Exception):
     """SyncService did not say that it has applied the delivery: its fate is unknown, and it has to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery whose signature has been verified."""
+
+    svix_id: str
+    attempted_at_s: int
+    body: bytes
+
+    def fill(self, request: sync_service_pb2.ApplyClerkEventRequest) -> None:
+        """Writes it into a request."""
+        request.svix_id = self.svix_id
+        request.attempted_at.seconds = self.attempted_at_s
+        request.body = self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,52 +58,62 @@ class Forwarder:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._sync = sync_service(channel)
-        self._coalescer: Coalescer[_Request, Forwarded | None] = Coalescer(
+        self._coalescer: Coalescer[Delivery, Forwarded | None] = Coalescer(
             self._apply_together,
             lanes=_LANES,
             most=MAX_BODY_BYTES,
-            size_of=lambda request: max(len(request.body), _LEAST_BYTES),
+            size_of=lambda delivery: max(len(delivery.body), _LEAST_BYTES),
         )
         self._apart_until = 0.0
 
-    async def apply(self, request: _Request) -> Forwarded:
+    async def apply(self, delivery: Delivery) -> Forwarded:
         """Returns after the commit. Raises NotApplied."""
+        waiting = self._coalescer.submit(delivery)
+        # A fifth of what asyncio.timeout costs.
+        deadline = asyncio.get_running_loop().call_later(_DEADLINE_S, _give_up, waiting)
         try:
-            async with asyncio.timeout(_DEADLINE_S):
-                forwarded = await self._coalescer.ask(request)
-        except TimeoutError:
-            raise NotApplied from None
-        return await self._apply_apart(request) if forwarded is None else forwarded
+            forwarded = await waiting
+        finally:
+            deadline.cancel()
+        return await self._apply_apart(delivery) if forwarded is None else forwarded
 
-    async def _apply_together(self, requests: Sequence[_Request]) -> "Sequence[Forwarded | Exception | None]":
+    async def _apply_together(self, deliveries: Sequence[Delivery]) -> "Sequence[Forwarded | Exception | None]":
         """None for each that has to be applied apart: others would wait for it."""
         if time.monotonic() < self._apart_until:
-            return [None] * len(requests)
+            return [None] * len(deliveries)
+        request = sync_service_pb2.ApplyClerkEventsRequest()
+        for delivery in deliveries:
+            delivery.fill(request.requests.add())
         # The id of the delivery, or of the first of several.
-        request_id = requests[0].svix_id
+        request_id = deliveries[0].svix_id
         try:
             response = await self._sync.ApplyClerkEvents(
-                sync_service_pb2.ApplyClerkEventsRequest(requests=requests),
-                timeout=_DEADLINE_S,
-                metadata=(("x-request-id", request_id),),
+                request, timeout=_DEADLINE_S, metadata=(("x-request-id", request_id),)
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 # While versions are rolled out, some replicas may be older than this front.
                 self._apart_until = time.monotonic() + _APART_S
-                return [None] * len(requests)
-            _tell_failure(request_id, len(requests), error.code())
+                return [None] * len(deliveries)
+            _tell_failure(request_id, len(deliveries), error.code())
             raise NotApplied from None
         return [_forwarded(result, request_id) for result in response.results]
 
-    async def _apply_apart(self, request: _Request) -> Forwarded:
-        metadata = (("x-request-id", request.svix_id),)
+    async def _apply_apart(self, delivery: Delivery) -> Forwarded:
+        request = sync_service_pb2.ApplyClerkEventRequest()
+        delivery.fill(request)
+        metadata = (("x-request-id", delivery.svix_id),)
         try:
             response = await self._sync.ApplyClerkEvent(request, timeout=_DEADLINE_S, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            _tell_failure(request.svix_id, 1, error.code())
+            _tell_failure(delivery.svix_id, 1, error.code())
             raise NotApplied from None
-        return Forwarded(response.outcome, request.svix_id)
+        return Forwarded(response.outcome, delivery.svix_id)
+
+
+def _give_up(waiting: "asyncio.Future[Forwarded | None]") -> None:
+    if not waiting.done():
+        waiting.set_exception(NotApplied())
 
 
 def _forwarded(result: sync_service_pb2.ApplyClerkEventResult, request_id: str) -> Forwarded | Exception | None:
