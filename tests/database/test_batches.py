@@ -31,6 +31,14 @@ begin
 end $$;
 create trigger refuse before insert on public.user_profile for each row execute function public.refuse();
 """
+SLOW_FOR_ONE = """
+create function public.slow() returns trigger language plpgsql as $$
+begin
+    if new.clerk_user_id = 'user_7' then perform pg_sleep(3); end if;
+    return new;
+end $$;
+create trigger slow before insert on public.user_profile for each row execute function public.slow();
+"""
 LEAVE_OUT = """
 create function public.leave_out() returns trigger language plpgsql as $$ begin return null; end $$;
 create trigger leave_out before insert on public.organization for each row execute function public.leave_out();
@@ -95,6 +103,16 @@ async def test_one_that_is_refused(deliveries: Deliveries, connection: "Connecti
     assert sorted(set(USERS) - {"user_7"}) == await members(connection)
     (kept,) = await connection.fetch("select svix_id, rule from clerksync.webhook_delivery where body is not null")
     assert tuple(kept) == (f"msg_user_7_{ORG}", "refused_by_database")
+
+
+async def test_one_that_takes_long(deliveries: Deliveries, connection: "Connection") -> None:
+    """A row over which a trigger takes long holds up its batch mates for no longer than a batch may take."""
+    await connection.execute(SLOW_FOR_ONE)
+    async with asyncio.timeout(20):
+        answers = await apply(deliveries, joined(at=now_ms()))
+
+    assert ["applied"] * 20 == outcomes(answers)
+    assert sorted(USERS) == await members(connection)
 
 
 async def test_one_that_cannot_be_read(deliveries: Deliveries, connection: "Connection") -> None:

@@ -9,6 +9,7 @@ from watching import Connection
 
 from clerksync_server.database.connection import Database
 from clerksync_server.database.dedicated import DedicatedConnection
+from clerksync_server.database.errors import HeldUp
 from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ begin
 end $$;
 create constraint trigger cut after insert on public.noted deferrable initially deferred
 for each row execute function public.cut();
+"""
+
+SLOW = """
+create function public.slow() returns trigger language plpgsql as $$
+begin
+    perform pg_sleep(20);
+    return null;
+end $$;
+create trigger slow after insert on public.noted for each row execute function public.slow();
 """
 
 
@@ -44,7 +54,7 @@ async def note(dedicated: DedicatedConnection, number: int) -> None:
     async def work(statements: "Statements") -> None:
         await statements.execute("insert into public.noted (n) values ($1)", number)
 
-    await dedicated.transaction(work, lock_timeout_s=1)
+    await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
 
 
 async def noted(connection: Connection) -> list[int]:
@@ -78,7 +88,7 @@ async def test_what_fails_leaves_nothing(dedicated: DedicatedConnection, connect
         raise KeyError("own")
 
     with pytest.raises(KeyError, match="own"):
-        await dedicated.transaction(work, lock_timeout_s=1)
+        await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
     await note(dedicated, 2)
 
     assert [2] == await noted(connection)
@@ -100,7 +110,7 @@ async def test_a_connection_that_was_cut(dedicated: DedicatedConnection, connect
 
     if when == "idle":
         await connection.fetchval("select pg_terminate_backend($1, 1000)", await backend(connection))
-    await dedicated.transaction(work, lock_timeout_s=1)
+    await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
 
     assert [1, 2, 3] == await noted(connection)
 
@@ -117,12 +127,77 @@ async def test_a_connection_that_is_cut_at_the_commit(dedicated: DedicatedConnec
         await statements.execute("insert into public.noted (n) values ($1)", 2)
 
     with pytest.raises(DatabaseUnavailable):
-        await dedicated.transaction(work, lock_timeout_s=1)
+        await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
     await connection.execute("drop trigger cut on public.noted")
     await note(dedicated, 3)
 
     assert runs == 1
     assert [1, 3] == await noted(connection)
+
+
+async def test_a_new_connection_that_is_cut_at_the_commit(
+    dedicated: DedicatedConnection, connection: Connection
+) -> None:
+    """That holds as well if the connection before it was cut while it was idle."""
+    await note(dedicated, 1)
+    await connection.execute(CUT_AT_COMMIT)
+    await connection.fetchval("select pg_terminate_backend($1, 1000)", await backend(connection))
+    await asyncio.sleep(0.1)
+    runs = 0
+
+    async def work(statements: "Statements") -> None:
+        nonlocal runs
+        runs += 1
+        await statements.execute("insert into public.noted (n) values ($1)", 2)
+
+    with pytest.raises(DatabaseUnavailable):
+        await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
+
+    assert runs == 1
+
+
+async def test_one_that_takes_too_long(dedicated: DedicatedConnection, connection: Connection) -> None:
+    """A statement that takes longer than it may ends the transaction, which is not run again."""
+    await connection.execute(SLOW)
+    runs = 0
+
+    async def work(statements: "Statements") -> None:
+        nonlocal runs
+        runs += 1
+        await statements.execute("insert into public.noted (n) values ($1)", 1)
+
+    async with asyncio.timeout(4):
+        with pytest.raises(HeldUp):
+            await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=1)
+    await connection.execute("drop trigger slow on public.noted")
+    await note(dedicated, 2)
+
+    assert runs == 1
+    assert [2] == await noted(connection)
+
+
+async def test_postgres_that_does_not_answer(database_url: str, connection: Connection) -> None:
+    """A query that the driver gives up is not asked again: that would take as long once more."""
+    slow = DedicatedConnection(database_url, purpose="test", connect_timeout_s=5, command_timeout_s=0.5)
+    await slow.fetch("select 1")
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(DatabaseUnavailable):
+        await slow.fetch("select pg_sleep(5)")
+    slow.close()
+
+    assert asyncio.get_running_loop().time() - started < 0.9
+
+
+async def test_closing_while_it_connects(database: Database, connection: Connection) -> None:
+    """A connection that is closed while it is being made leaves none behind."""
+    dedicated = database.dedicated("test")
+    noting = asyncio.create_task(note(dedicated, 1))
+    await asyncio.sleep(0)
+    dedicated.close()
+    with pytest.raises(DatabaseUnavailable):
+        await noting
+
+    assert [] == await noted(connection)
 
 
 async def test_one_that_loses_is_run_again(dedicated: DedicatedConnection, connection: Connection) -> None:
@@ -136,7 +211,7 @@ async def test_one_that_loses_is_run_again(dedicated: DedicatedConnection, conne
         if runs < 3:
             await statements.execute("do $$ begin raise sqlstate '40001'; end $$")
 
-    await dedicated.transaction(work, lock_timeout_s=1)
+    await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
 
     assert runs == 3
     assert [1] == await noted(connection)
@@ -147,7 +222,7 @@ async def test_who_waits_for_a_lock(dedicated: DedicatedConnection, connection: 
     async with connection.transaction():
         await connection.execute("lock table public.noted in access exclusive mode")
         async with asyncio.timeout(4):
-            with pytest.raises(DatabaseUnavailable):
+            with pytest.raises(HeldUp):
                 await note(dedicated, 1)
     await note(dedicated, 2)
 
@@ -163,7 +238,7 @@ async def test_who_gives_up(dedicated: DedicatedConnection, connection: Connecti
         begun.set()
         await statements.execute("select pg_sleep(20)")
 
-    calling = asyncio.create_task(dedicated.transaction(work, lock_timeout_s=1))
+    calling = asyncio.create_task(dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5))
     await begun.wait()
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -182,9 +257,9 @@ async def test_a_column_that_changes_its_type(dedicated: DedicatedConnection, co
 
     for kind in ("varchar(10)", "text", "varchar(20)"):
         await dedicated.fetch(query)
-        await dedicated.transaction(work, lock_timeout_s=1)
+        await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
         await connection.execute(f"alter table public.noted alter column text type {kind}")
-        await dedicated.transaction(work, lock_timeout_s=1)
+        await dedicated.transaction(work, lock_timeout_s=1, statement_timeout_s=5)
         await connection.execute("alter table public.noted alter column text type bigint using null")
         await dedicated.fetch(query)
 

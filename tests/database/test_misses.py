@@ -306,7 +306,7 @@ async def test_postgres_plans_once(database: Database) -> None:
         plans = await connection.fetch("select statement, generic_plans, custom_plans from pg_prepared_statements")
         return [(plan["generic_plans"], plan["custom_plans"]) for plan in plans if plan["statement"] == query]
 
-    assert await database.dedicated("misses").transaction(work, lock_timeout_s=1) == [(10, 0)]
+    assert await database.dedicated("misses").transaction(work, lock_timeout_s=1, statement_timeout_s=5) == [(10, 0)]
 
 
 async def test_organizations_that_are_there(stack: Stack, connection: Connection) -> None:

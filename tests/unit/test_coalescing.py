@@ -146,3 +146,49 @@ async def test_cancelled_work_cancels_those_who_wait() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_another_number_of_outcomes() -> None:
+    """Where there are not as many outcomes as items nobody is given one of another, and the next items have theirs."""
+    wrong = [True]
+
+    async def work(items: Sequence[str]) -> Sequence[str | Exception]:
+        return list(items)[: -1 if wrong else None]
+
+    coalescer: Coalescer[str, str] = Coalescer(work, lanes=1, most=100)
+    answers = await asyncio.gather(*(coalescer.ask(str(n)) for n in range(5)), return_exceptions=True)
+    wrong.clear()
+
+    assert {ValueError} == {type(answer) for answer in answers}
+    assert await coalescer.ask("next") == "next"
+
+
+async def test_a_lane_that_is_stuck_is_passed() -> None:
+    """While lanes do not come back further ones open, up to a limit; once they have, there are as many as before."""
+    gate, batches = asyncio.Event(), []
+
+    async def work(items: Sequence[str]) -> Sequence[str | Exception]:
+        batches.append(list(items))
+        if items[0].startswith("stuck"):
+            await gate.wait()
+        return list(items)
+
+    coalescer: Coalescer[str, str] = Coalescer(work, lanes=1, most=100, stuck_after_s=0.01, most_lanes=3)
+    stuck = [asyncio.create_task(coalescer.ask("stuck 1"))]
+    await settle()
+    async with asyncio.timeout(2):
+        assert await coalescer.ask("one") == "one"
+        stuck.append(asyncio.create_task(coalescer.ask("stuck 2")))
+        await asyncio.sleep(0.05)
+        assert await asyncio.gather(*(coalescer.ask(str(n)) for n in range(5))) == list("01234")
+    assert batches[-1] == list("01234")
+    stuck.append(asyncio.create_task(coalescer.ask("stuck 3")))
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(coalescer.ask("waits"))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    gate.set()
+    await asyncio.gather(*stuck, waiting)
+
+    assert await asyncio.gather(*(coalescer.ask(f"{n}") for n in range(3))) == list("012")
+    assert batches[-1] == list("012")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -76,15 +76,18 @@ def add(service: Service, server: grpc.aio.Server) -> None:
 
 
 @asynccontextmanager
-async def forwarding(service: Service) -> AsyncIterator[Forwarder]:
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 2 * MAX_BODY_BYTES)])
-    add(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    channel = connect(f"127.0.0.1:{port}")
-    yield Forwarder(channel)
-    await channel.close(None)
-    await server.stop(None)
+async def forwarding(*services: Service) -> AsyncIterator[Forwarder]:
+    async with AsyncExitStack() as stop:
+        ports = []
+        for service in services:
+            server = grpc.aio.server(options=[("grpc.max_receive_message_length", 2 * MAX_BODY_BYTES)])
+            add(service, server)
+            ports.append(server.add_insecure_port("127.0.0.1:0"))
+            await server.start()
+            stop.push_async_callback(server.stop, None)
+        channel = connect("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports))
+        stop.push_async_callback(channel.close, None)
+        yield Forwarder(channel)
 
 
 def deliveries(number: int, size: int = 100, name: str = "msg") -> list[Delivery]:
@@ -176,6 +179,7 @@ async def test_a_call_that_fails(code: grpc.StatusCode) -> None:
 async def test_each_has_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A delivery waits no longer than its deadline, also for a call to leave; one that went away is not sent."""
     monkeypatch.setattr("clerksync_server.webhook_front.forwarding._DEADLINE_S", 0.3)
+    monkeypatch.setattr("clerksync_server.webhook_front.forwarding._MOST_LANES", 2)
     service = Service()
     service.gate.clear()
     async with forwarding(service) as forwarder:
@@ -186,6 +190,26 @@ async def test_each_has_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> Non
         assert [NotApplied] * 300 == list(map(type, answers))
         assert [APPLIED] * 3 == await apply(forwarder, deliveries(3))
     assert sum(service.batches) < 300
+
+
+async def test_a_replica_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of two replicas hangs, the deliveries that go to the other one are answered at once."""
+    monkeypatch.setattr("clerksync_server.webhook_front.forwarding._DEADLINE_S", 3.0)
+    hanging, serving = Service(), Service()
+    async with forwarding(hanging, serving) as forwarder:
+        while not (hanging.batches and serving.batches):
+            await apply(forwarder, deliveries(1))
+        hanging.gate.clear()
+        tasks = []
+        for delivery in deliveries(100):
+            tasks.append(asyncio.create_task(forwarder.apply(delivery)))
+            await asyncio.sleep(0.02)
+        quick = sum(task.done() and not task.exception() for task in tasks)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        hanging.gate.set()
+
+    assert quick > 30
+    assert {Forwarded, NotApplied} == set(map(type, answers))
 
 
 async def test_a_locked_organization_holds_up_nobody(

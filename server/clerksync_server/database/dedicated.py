@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 from asyncpg import exceptions as pg
 
-from clerksync_server.database.errors import describe, translated_errors
+from clerksync_server.database.errors import describe, noticing_delays, translated_errors
 from clerksync_server.database.retrying import repeated_if_lost
 from clerksync_server.database.statements import Statements
 from clerksync_server.errors import DatabaseUnavailable
@@ -28,6 +28,8 @@ _CUT = (
     asyncpg.PostgresConnectionError,
     OSError,
 )
+_TOO_SLOW = (TimeoutError, pg.QueryCanceledError)
+"""Among those above, as kinds of OSError and OperatorInterventionError; but the same again would take as long again."""
 _BEGIN = "begin isolation level read committed"
 _PLAN = "; ".join(
     f"set local {setting}"
@@ -72,16 +74,22 @@ class DedicatedConnection:
         with translated_errors():
             return await self._twice_if_cut(read)
 
-    async def transaction(self, work: "Callable[[Statements], Awaitable[_Result]]", *, lock_timeout_s: int) -> _Result:
+    async def transaction(
+        self, work: "Callable[[Statements], Awaitable[_Result]]", *, lock_timeout_s: int, statement_timeout_s: int
+    ) -> _Result:
         """Runs `work` in a transaction at READ COMMITTED, again if it loses against another or is cut before its end.
 
-        A statement waits at most `lock_timeout_s` for a lock: then Postgres raises LockNotAvailableError.
+        Raises HeldUp where a statement waits for a lock for `lock_timeout_s`, or takes `statement_timeout_s` in all.
         """
+        begin = (
+            f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'; "
+            f"set local statement_timeout = '{statement_timeout_s}s'; {_PLAN}"
+        )
 
         async def run(session: _Session) -> _Result:
-            return await self._transaction(session, work, lock_timeout_s)
+            return await self._transaction(session, begin, work)
 
-        with translated_errors():
+        with translated_errors(), noticing_delays():
             async for attempt in repeated_if_lost():
                 with attempt:
                     return await self._twice_if_cut(run)
@@ -98,10 +106,10 @@ class DedicatedConnection:
             session.connection.terminate()
 
     async def _transaction(
-        self, session: "_Session", work: "Callable[[Statements], Awaitable[_Result]]", lock_timeout_s: int
+        self, session: "_Session", begin: str, work: "Callable[[Statements], Awaitable[_Result]]"
     ) -> _Result:
         try:
-            await session.connection.execute(f"{_BEGIN}; set local lock_timeout = '{lock_timeout_s}s'; {_PLAN}")
+            await session.connection.execute(begin)
             result = await work(session)
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) or not isinstance(error, (*_CUT, TimeoutError)):
@@ -130,14 +138,15 @@ class DedicatedConnection:
 
     async def _twice_if_cut(self, work: "Callable[[_Session], Awaitable[_Result]]") -> _Result:
         """Again by a new connection where the old one was cut; not where it may have been cut after a commit."""
-        session = self._session
+        before = self._session
+        session = await self._connected()
         try:
-            return await work(await self._connected())
+            return await work(session)
         except _NOT_PREPARED:
             _log.info("statements are not prepared: a transaction pooler stands in front", purpose=self._purpose)
             self._prepares = False
         except _CUT as error:
-            if session is None or session.committing:
+            if session is not before or session.committing or isinstance(error, _TOO_SLOW):
                 raise
             _log.info("a connection was thrown away", error=describe(error))
         self._cut()
@@ -155,6 +164,9 @@ class DedicatedConnection:
                 server_settings={"application_name": f"clerksync {self._purpose}"},
             )
             self._session = _Session(connection, prepares=self._prepares)
+            if self._is_closed:  # While it connected.
+                self._cut()
+                raise DatabaseUnavailable("the connection is closed")
         return self._session
 
 

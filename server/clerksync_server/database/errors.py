@@ -33,17 +33,17 @@ def describe(error: BaseException) -> str:
     return ", ".join(parts)
 
 
-class LockedElsewhere(Exception):
-    """Another transaction holds for long what a batch needs, or there is no room for so many locks."""
+class HeldUp(Exception):
+    """A transaction of many was about to wait for others, or to work, for longer than it may. Nothing came of it."""
 
 
 @contextmanager
-def noticing_locks() -> Iterator[None]:
-    """Raises LockedElsewhere where a statement has waited for a lock for as long as it may, or found no room for it."""
+def noticing_delays() -> Iterator[None]:
+    """Raises HeldUp where a statement has waited or worked for as long as it may, or found no room for its locks."""
     try:
         yield
-    except (pg.LockNotAvailableError, pg.OutOfMemoryError) as error:
-        raise LockedElsewhere from error
+    except (pg.LockNotAvailableError, pg.QueryCanceledError, pg.OutOfMemoryError) as error:
+        raise HeldUp from error
 
 
 @contextmanager

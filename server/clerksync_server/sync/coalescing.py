@@ -30,9 +30,16 @@ class Coalescer(Generic[_Item, _Outcome]):
         most: int,
         group_of: Callable[[_Item], Hashable] = lambda _: None,
         size_of: Callable[[_Item], int] = lambda _: 1,
+        stuck_after_s: float | None = None,
+        most_lanes: int = 0,
     ) -> None:
+        """With `stuck_after_s`, more lanes open where none has come back for so long, up to `most_lanes`."""
         self._work = work
         self._free_lanes = lanes
+        self._spare_lanes = max(0, most_lanes - lanes)
+        self._stuck_after_s = stuck_after_s
+        self._watching: asyncio.TimerHandle | None = None
+        self._left_at = 0.0
         self._most = most
         self._group_of = group_of
         self._size_of = size_of
@@ -49,19 +56,39 @@ class Coalescer(Generic[_Item, _Outcome]):
         self._waiting.setdefault(self._group_of(item), deque()).append((item, outcome))
         if self._free_lanes:
             self._free_lanes -= 1
-            # In a context of its own: the work belongs to none of those who wait for it.
-            task = asyncio.get_running_loop().create_task(self._run(), context=Context())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._open_lane()
+        elif self._stuck_after_s is not None and self._watching is None:
+            self._watching = asyncio.get_running_loop().call_later(self._stuck_after_s, self._look)
         return outcome
 
-    async def _run(self) -> None:
+    def _open_lane(self, *, spare: bool = False) -> None:
+        # In a context of its own: the work belongs to none of those who wait for it.
+        task = asyncio.get_running_loop().create_task(self._run(spare=spare), context=Context())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _look(self) -> None:
+        """Opens another lane if something waits, and no batch has left for a while."""
+        assert self._stuck_after_s is not None
+        self._watching = None
+        if not self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        if self._spare_lanes and loop.time() - self._left_at >= self._stuck_after_s:
+            self._spare_lanes -= 1
+            self._open_lane(spare=True)
+        self._watching = loop.call_later(self._stuck_after_s, self._look)
+
+    async def _run(self, *, spare: bool) -> None:
         try:
             # What was asked before this task had its turn travels along.
             while batch := self._take():
                 await self._do(batch)
         finally:
-            self._free_lanes += 1
+            if spare:
+                self._spare_lanes += 1
+            else:
+                self._free_lanes += 1
 
     def _take(self) -> "list[tuple[_Item, asyncio.Future[_Outcome]]]":
         batch: list[tuple[_Item, asyncio.Future[_Outcome]]] = []
@@ -78,11 +105,16 @@ class Coalescer(Generic[_Item, _Outcome]):
             del self._waiting[group]
             if queue:
                 self._waiting[group] = queue
+        if batch:
+            self._left_at = asyncio.get_running_loop().time()
         return batch
 
     async def _do(self, batch: "list[tuple[_Item, asyncio.Future[_Outcome]]]") -> None:
         try:
             outcomes: Sequence[_Outcome | Exception] = await self._work([item for item, _ in batch])
+            if len(outcomes) != len(batch):
+                # Nobody knows whose they are.
+                raise ValueError("as many outcomes as items were expected")
         except Exception as error:  # noqa: BLE001  (it is raised where it is waited for)
             outcomes = [error] * len(batch)
         except BaseException:

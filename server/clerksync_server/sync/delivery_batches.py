@@ -1,7 +1,7 @@
 """Applies the deliveries that wait at the same time in one transaction."""
 
 import asyncio
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -9,6 +9,7 @@ import structlog
 from clerksync_server.clerk.events import ClerkEvent
 from clerksync_server.database.batches import Overtaken, join_facts, lock_and_recall
 from clerksync_server.database.connection import Database
+from clerksync_server.database.dedicated import DedicatedConnection
 from clerksync_server.database.deliveries import (
     OUTCOMES,
     Entry,
@@ -16,7 +17,7 @@ from clerksync_server.database.deliveries import (
     Outcome,
     enter_deliveries,
 )
-from clerksync_server.database.errors import LockedElsewhere, describe, noticing_locks
+from clerksync_server.database.errors import HeldUp, describe
 from clerksync_server.database.facts import locks_of_all
 from clerksync_server.database.statements import Statements
 from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
@@ -31,6 +32,8 @@ _MOST = 64
 """Each takes at most three locks; Postgres has room for 64 for each connection that it allows, in one pool for all."""
 _LOCK_TIMEOUT_S = 1
 """Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
+_STATEMENT_TIMEOUT_S = 2
+"""For the statements of a batch, in case a trigger of the application's takes long over one row of many."""
 _APART = None
 
 
@@ -95,19 +98,18 @@ class DeliveryBatches:
         """Applies them as if one after the other; what `apply` returns, for each. Raises DatabaseUnavailable."""
 
         async def work(connection: Statements) -> Sequence[Judgement | None]:
-            with noticing_locks():
-                return await _apply_all(connection, deliveries)
+            return await _apply_all(connection, deliveries)
 
         connection = self._connections.pop()
         try:
             try:
-                return await connection.transaction(work, lock_timeout_s=_LOCK_TIMEOUT_S)
+                return await _transaction(connection, work)
             except Overtaken:
                 # Now the rows are there that another transaction has made, and can be locked.
-                return await connection.transaction(work, lock_timeout_s=_LOCK_TIMEOUT_S)
+                return await _transaction(connection, work)
         except DatabaseUnavailable:
             raise
-        except (DatabaseRefused, LockedElsewhere, Overtaken) as error:
+        except (DatabaseRefused, HeldUp, Overtaken) as error:
             # One of them may be at fault. Apart it is told so, and the others go through.
             _log.info("a batch is applied one by one", size=len(deliveries), error=describe(error.__cause__ or error))
         except Exception as error:  # noqa: BLE001
@@ -116,6 +118,12 @@ class DeliveryBatches:
         finally:
             self._connections.append(connection)
         return [_APART] * len(deliveries)
+
+
+async def _transaction(
+    connection: DedicatedConnection, work: Callable[[Statements], Awaitable[Sequence[Judgement | None]]]
+) -> Sequence[Judgement | None]:
+    return await connection.transaction(work, lock_timeout_s=_LOCK_TIMEOUT_S, statement_timeout_s=_STATEMENT_TIMEOUT_S)
 
 
 async def _apply_all(connection: Statements, deliveries: Sequence[Received]) -> Sequence[Judgement | None]:

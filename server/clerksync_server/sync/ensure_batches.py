@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import structlog
 
 from clerksync_server.database.connection import Database
-from clerksync_server.database.errors import LockedElsewhere, describe, noticing_locks
+from clerksync_server.database.errors import HeldUp, describe
 from clerksync_server.database.facts import take_locks, try_locks
 from clerksync_server.database.profiles import (
     Obstacles,
@@ -31,6 +31,8 @@ _LANES = 1
 _MOST = 64
 _LOCK_TIMEOUT_S = 1
 """Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
+_STATEMENT_TIMEOUT_S = 2
+"""In case a trigger of the application's takes long over one row of many."""
 _PAIRS_A_TRANSACTION_APART = 16
 """Each takes three locks, and Postgres has room for 64 a connection: so all connections may do this at once."""
 _APART = None
@@ -124,14 +126,15 @@ class EnsureBatches:
         """What has to be made apart is not among what it returns. Raises DatabaseUnavailable."""
 
         async def work(connection: "Connection") -> dict[Pair, EnsuredProfile | Obstacles]:
-            with noticing_locks():
-                return await _make_what_is_free(connection, evidence, oldest=self._oldest())
+            return await _make_what_is_free(connection, evidence, oldest=self._oldest())
 
         try:
-            return {**await lane.transaction(work, lock_timeout_s=_LOCK_TIMEOUT_S)}
+            return {
+                **await lane.transaction(work, lock_timeout_s=_LOCK_TIMEOUT_S, statement_timeout_s=_STATEMENT_TIMEOUT_S)
+            }
         except DatabaseUnavailable:
             raise
-        except LockedElsewhere as error:
+        except HeldUp as error:
             _log.info("a batch is made one by one", size=len(evidence), error=describe(error.__cause__ or error))
             return {}
         except Exception as error:  # noqa: BLE001

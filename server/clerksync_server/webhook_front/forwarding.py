@@ -17,6 +17,9 @@ MAX_BODY_BYTES = 1024 * 1024
 _DEADLINE_S = 10.0
 """Svix gives up after 15 s."""
 _LANES = 2
+_STUCK_AFTER_S = 0.05
+_MOST_LANES = 200
+"""One replica that hangs must not hold up what the others would take: further calls pass those that are stuck."""
 _LEAST_BYTES = MAX_BODY_BYTES // 64
 """What each body counts for at least: so 64 go together at most, and no more bytes than SyncService takes."""
 _APART_S = 60.0
@@ -63,19 +66,23 @@ class Forwarder:
             lanes=_LANES,
             most=MAX_BODY_BYTES,
             size_of=lambda delivery: max(len(delivery.body), _LEAST_BYTES),
+            stuck_after_s=_STUCK_AFTER_S,
+            most_lanes=_MOST_LANES,
         )
         self._apart_until = 0.0
 
     async def apply(self, delivery: Delivery) -> Forwarded:
         """Returns after the commit. Raises NotApplied."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DEADLINE_S
         waiting = self._coalescer.submit(delivery)
         # A fifth of what asyncio.timeout costs.
-        deadline = asyncio.get_running_loop().call_later(_DEADLINE_S, _give_up, waiting)
+        giving_up = loop.call_at(deadline, _give_up, waiting)
         try:
             forwarded = await waiting
         finally:
-            deadline.cancel()
-        return await self._apply_apart(delivery) if forwarded is None else forwarded
+            giving_up.cancel()
+        return await self._apply_apart(delivery, deadline - loop.time()) if forwarded is None else forwarded
 
     async def _apply_together(self, deliveries: Sequence[Delivery]) -> "Sequence[Forwarded | Exception | None]":
         """None for each that has to be applied apart: others would wait for it."""
@@ -99,12 +106,12 @@ class Forwarder:
             raise NotApplied from None
         return [_forwarded(result, request_id) for result in response.results]
 
-    async def _apply_apart(self, delivery: Delivery) -> Forwarded:
+    async def _apply_apart(self, delivery: Delivery, timeout_s: float) -> Forwarded:
         request = sync_service_pb2.ApplyClerkEventRequest()
         delivery.fill(request)
         metadata = (("x-request-id", delivery.svix_id),)
         try:
-            response = await self._sync.ApplyClerkEvent(request, timeout=_DEADLINE_S, metadata=metadata)
+            response = await self._sync.ApplyClerkEvent(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             _tell_failure(delivery.svix_id, 1, error.code())
             raise NotApplied from None
