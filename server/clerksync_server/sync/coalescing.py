@@ -32,9 +32,15 @@ class Coalescer(Generic[_Item, _Outcome]):
         size_of: Callable[[_Item], int] = lambda _: 1,
         stuck_after_s: float | None = None,
         most_lanes: int = 0,
+        turns: int = 0,
     ) -> None:
-        """With `stuck_after_s`, more lanes open where none has come back for so long, up to `most_lanes`."""
+        """With `stuck_after_s`, more lanes open where none has come back for so long, up to `most_lanes`.
+
+        A batch lets the event loop turn so many `turns` before it leaves: where work is done sooner than the next call
+        has been read, every batch would be a batch of one. An idle loop takes a few microseconds for each.
+        """
         self._work = work
+        self._turns = turns
         self._free_lanes = lanes
         self._spare_lanes = max(0, most_lanes - lanes)
         self._stuck_after_s = stuck_after_s
@@ -82,8 +88,11 @@ class Coalescer(Generic[_Item, _Outcome]):
     async def _run(self, *, spare: bool) -> None:
         try:
             # What was asked before this task had its turn travels along.
-            while batch := self._take():
-                await self._do(batch)
+            while self._waiting:
+                for _ in range(self._turns):
+                    await asyncio.sleep(0)
+                if batch := self._take():
+                    await self._do(batch)
         finally:
             if spare:
                 self._spare_lanes += 1

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from clerksync_server.database.dedicated import DedicatedConnection
 
 _log = structlog.get_logger(__name__)
+_TURNS = 16
+"""Of the event loop, before a batch leaves: as for look-ups."""
 _LANES = 1
 _MOST = 64
 _LOCK_TIMEOUT_S = 1
@@ -69,7 +71,7 @@ class EnsureBatches:
         self._oldest = oldest
         self._lanes = [database.dedicated("misses") for _ in range(_LANES)]
         self._coalescer: Coalescer[_Missing, EnsuredProfile | Obstacles | None] = Coalescer(
-            self._make_together, lanes=_LANES, most=_MOST, group_of=lambda missing: missing.pair[1]
+            self._make_together, lanes=_LANES, most=_MOST, group_of=lambda missing: missing.pair[1], turns=_TURNS
         )
 
     async def make(self, pair: Pair, evidence_at: datetime) -> EnsuredProfile | Obstacles:
