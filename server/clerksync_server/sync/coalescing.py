@@ -1,4 +1,4 @@
-"""Gathers what waits at the same time into one piece of work. There are no timers: a lone item waits for nobody."""
+"""Gathers what waits at the same time into one piece of work. No timer delays it: a lone item waits for nobody."""
 
 import asyncio
 from collections import deque
