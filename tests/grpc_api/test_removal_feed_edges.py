@@ -71,7 +71,7 @@ async def test_a_notification_before_the_wait_is_not_lost(database_url: str) -> 
     async with listening(database_url) as listener:
         other = await asyncpg.connect(database_url)
         await other.execute("notify clerksync_removals")
-        await listener.connection.execute("select 1")
+        await listener.session.connection.execute("select 1")
         await other.close()
         async with asyncio.timeout(1):
             await listener.wait(30)
@@ -82,7 +82,7 @@ async def test_a_cut_wakes(database_url: str) -> None:
     async with listening(database_url) as listener:
         waiting = asyncio.create_task(listener.wait(30))
         await asyncio.sleep(0.05)
-        listener.connection.terminate()
+        listener.session.connection.terminate()
         async with asyncio.timeout(1):
             await waiting
 

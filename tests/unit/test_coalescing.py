@@ -11,12 +11,20 @@ from clerksync_server.sync.coalescing import Coalescer
 class Line:
     """Work that notes its batches, and that is over when it is told so; with `open` set it is over at once."""
 
-    def __init__(self, *, lanes: int = 1, most: int = 100, is_open: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        lanes: int = 1,
+        most: int = 100,
+        is_open: bool = False,
+        turns: int = 0,
+        shares_of: int | None = None,
+    ) -> None:
         self.batches: list[list[str]] = []
         self.gate = asyncio.Semaphore(1000 if is_open else 0)
         # The group is the first letter.
         self.coalescer: Coalescer[str, str] = Coalescer(
-            self.work, lanes=lanes, most=most, group_of=lambda item: item[0]
+            self.work, lanes=lanes, most=most, group_of=lambda item: item[0], turns=turns, shares_of=shares_of
         )
 
     async def work(self, items: Sequence[str]) -> Sequence[str | Exception]:
@@ -192,3 +200,93 @@ async def test_a_lane_that_is_stuck_is_passed() -> None:
 
     assert await asyncio.gather(*(coalescer.ask(f"{n}") for n in range(3))) == list("012")
     assert batches[-1] == list("012")
+
+
+async def test_what_is_there_is_shared_out_among_the_lanes() -> None:
+    """With shares each lane takes as much as the others, so that all of them have something to do."""
+    line = Line(lanes=2, shares_of=2)
+    tasks = line.ask(*(f"a{number}" for number in range(9)))
+    await settle()
+
+    assert [5, 4] == list(map(len, line.batches))
+    for _ in range(2):
+        line.gate.release()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_trifle_waits_for_more_or_for_a_lane() -> None:
+    """With shares a lane leaves with half a share at least; less than that waits until another lane has come back."""
+    line = Line(lanes=2, shares_of=4)
+    tasks = line.ask("a1")
+    await settle()
+    tasks += line.ask("a2")
+    await settle()
+    assert line.batches == [["a1"]]
+
+    line.gate.release()
+    await settle()
+    assert line.batches == [["a1"], ["a2"]]
+
+    tasks += line.ask("a3")
+    await settle()
+    tasks += line.ask("a4")
+    await settle()
+    assert line.batches == [["a1"], ["a2"], ["a3", "a4"]]
+    for _ in range(2):
+        line.gate.release()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_trifle_does_not_wait_for_what_is_stuck() -> None:
+    """Once a lane has not come back for a while, what comes afterwards leaves as if nothing were under way."""
+    gate = asyncio.Event()
+
+    async def work(items: Sequence[str]) -> Sequence[str | Exception]:
+        if "stuck" in items:
+            await gate.wait()
+        return list(items)
+
+    coalescer: Coalescer[str, str] = Coalescer(work, lanes=2, most=100, shares_of=8, stuck_after_s=0.01, most_lanes=2)
+    stuck = asyncio.create_task(coalescer.ask("stuck"))
+    await settle()
+    async with asyncio.timeout(2):
+        assert await coalescer.ask("late") == "late"
+    at_once = asyncio.create_task(coalescer.ask("at once"))
+    await settle()
+
+    assert (at_once.done(), stuck.done()) == (True, False)
+    gate.set()
+    await stuck
+
+
+@pytest.mark.parametrize("turns", [0, 50])
+async def test_a_stream_of_items_is_gathered(turns: int) -> None:
+    """What comes one by one, faster than work is done, travels together if the loop may turn before a batch leaves."""
+    sizes = []
+
+    async def work(items: Sequence[str]) -> Sequence[str | Exception]:
+        sizes.append(len(items))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return list(items)
+
+    coalescer: Coalescer[str, str] = Coalescer(work, lanes=1, most=100, turns=turns)
+    tasks = []
+    for number in range(200):
+        tasks.append(asyncio.create_task(coalescer.ask(str(number))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+
+    assert (len(sizes) < 10) == bool(turns)
+
+
+async def test_a_lone_item_lets_no_loop_turn() -> None:
+    """Whoever comes alone does not pay for gathering, also after a time when many came."""
+    line = Line(is_open=True, turns=1000)
+    await asyncio.gather(*line.ask("a1", "a2", "a3"))
+    await asyncio.gather(*line.ask("a4"))
+    line.batches.clear()
+    (lone,) = line.ask("a5")
+    await settle()
+
+    assert (lone.done(), line.batches) == (True, [["a5"]])

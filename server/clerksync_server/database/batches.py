@@ -1,7 +1,7 @@
 """Joins the facts of many deliveries at once: reads what they concern, lets the rules decide, writes what changed."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -110,30 +110,35 @@ def _concerned(facts: Iterable[Fact]) -> _Rows:
 
 async def _read(connection: "Connection", rows: _Rows) -> None:
     world = rows.world
-    deleted: dict[tuple[str, str], int] = {}
-    for row in await connection.fetch(_SQL["read_deleted"], rows.users, rows.orgs):
-        deleted[row["kind"], row["clerk_id"]] = milliseconds_of(row["deleted_at"])
-    world.users = {user: UserRegister(deleted.get(("user", user))) for user in rows.users}
-    world.organizations = {
-        org: OrganizationRegister(deleted_at_ms=deleted.get(("organization", org))) for org in rows.orgs
-    }
-    if rows.orgs:
-        for row in await connection.fetch(_SQL["lock_organizations"], rows.orgs):
-            org = row["clerk_org_id"]
-            world.organizations[org] = OrganizationRegister(
-                mentioned=True, snapshot=_organization(row), deleted_at_ms=deleted.get(("organization", org))
-            )
-    if rows.pairs:
-        for row in await connection.fetch(_SQL["read_pairs"], *zip(*rows.pairs, strict=True)):
-            key = row["clerk_user_id"], row["clerk_org_id"]
-            world.pairs[key] = PairRegister(living=_membership(row), tombstone=_tombstone(row))
-            if row["has_profile"]:
-                rows.present.add(key)
-            if row["has_profile"] and row["clerk_membership_id"] is None:
-                evidence_at = row["evidence_at"]
-                rows.provisional[key] = (
-                    _BEGINNING_MS if evidence_at is None else milliseconds_of(evidence_at + _LESS_THAN_1_MS)
+    users = [user for user, _ in rows.pairs]
+    orgs = [org for _, org in rows.pairs]
+    world.users = {user: UserRegister() for user in rows.users}
+    world.organizations = {org: OrganizationRegister() for org in rows.orgs}
+    for row in await connection.fetch(_SQL["read_rows"], rows.users, rows.orgs, users, orgs):
+        user, org = row["clerk_user_id"], row["clerk_org_id"]
+        match row["subject"]:
+            case "pair":
+                _read_pair(rows, (user, org), row)
+            case "organization":
+                world.organizations[org] = replace(
+                    world.organizations[org], mentioned=True, snapshot=_organization(row)
                 )
+            case "deleted organization":
+                world.organizations[org] = replace(
+                    world.organizations[org], deleted_at_ms=milliseconds_of(row["deleted_at"])
+                )
+            case _:
+                world.users[user] = UserRegister(milliseconds_of(row["deleted_at"]))
+
+
+def _read_pair(rows: _Rows, key: PairKey, row: "asyncpg.Record") -> None:
+    rows.world.pairs[key] = PairRegister(living=_membership(row), tombstone=_tombstone(row))
+    if not row["has_profile"]:
+        return
+    rows.present.add(key)
+    if row["clerk_membership_id"] is None:
+        evidence_at = row["evidence_at"]
+        rows.provisional[key] = _BEGINNING_MS if evidence_at is None else milliseconds_of(evidence_at + _LESS_THAN_1_MS)
 
 
 def _organization(row: "asyncpg.Record") -> OrganizationSnapshot | None:
@@ -199,25 +204,29 @@ async def _write(connection: "Connection", before: World, rows: _Rows, removals:
     if ended or removals.users:
         users, orgs = [user for user, _ in ended], [org for _, org in ended]
         await connection.execute(_SQL["delete_profiles"], users, orgs, list(removals.users))
-    await _write_organizations(connection, before, after)
+    organizations = await _insert_organizations(connection, before, after)
     buried = [
         (*key, _moment(told.through.created_at_ms), told.through.membership_id, _moment(told.removed_at_ms))
         for key, register in after.pairs.items()
         if (told := register.tombstone) is not None and told != before.pairs[key].tombstone
     ]
-    if buried:
-        await connection.execute(_SQL["upsert_tombstones"], *_columns(buried))
     memberships = [
         (*_membership_values(membership), key not in rows.present or key in removals.pairs or key[0] in removals.users)
         for key, register in after.pairs.items()
         if (profile := after.profile(key)) is not None and (membership := profile.membership) is not None
         if key in removals.pairs or register.living != before.pairs[key].living
     ]
-    if memberships and await connection.fetchval(_SQL["write_memberships"], *_columns(memberships)) < len(memberships):
+    if not (organizations or buried or memberships):
+        return
+    written = await connection.fetchrow(
+        _SQL["write_rows"], *_columns(organizations, 7), *_columns(buried, 5), *_columns(memberships, 8)
+    )
+    if written is None or tuple(written) != (len(organizations), len(memberships)):
         raise Overtaken
 
 
-async def _write_organizations(connection: "Connection", before: World, after: World) -> None:
+async def _insert_organizations(connection: "Connection", before: World, after: World) -> list[tuple[object, ...]]:
+    """Returns what is to be written of those that are there."""
     new: list[tuple[object, ...]] = []
     changed: list[tuple[object, ...]] = []
     for org, register in after.organizations.items():
@@ -228,12 +237,12 @@ async def _write_organizations(connection: "Connection", before: World, after: W
         else:
             new.append(_organization_values(org, register.snapshot))
     if new:
-        written = {row["clerk_org_id"] for row in await connection.fetch(_SQL["insert_organizations"], *_columns(new))}
+        rows = await connection.fetch(_SQL["insert_organizations"], *_columns(new, 7))
+        written = {row["clerk_org_id"] for row in rows}
         # Whoever made a placeholder's row meanwhile knew at least as much.
         if any(org not in written for org, _, _, _, _, updated_at, _ in new if updated_at is not None):
             raise Overtaken
-    if changed and len(await connection.fetch(_SQL["update_organizations"], *_columns(changed))) < len(changed):
-        raise Overtaken
+    return changed
 
 
 def _organization_values(org: str, told: OrganizationSnapshot | None) -> tuple[object, ...]:
@@ -253,5 +262,6 @@ def _moment(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else timestamp_of(milliseconds)
 
 
-def _columns(rows: Iterable[Sequence[object]]) -> Iterable[Sequence[object]]:
-    return zip(*rows, strict=True)
+def _columns(rows: Sequence[Sequence[object]], number: int) -> Iterable[Sequence[object]]:
+    """So many columns, also of no rows."""
+    return zip(*rows, strict=True) if rows else [()] * number

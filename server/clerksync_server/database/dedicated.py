@@ -1,8 +1,7 @@
 """A connection for one purpose that prepares its statements once: each is one round trip, and nothing is reset."""
 
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import asyncpg
 import structlog
@@ -10,11 +9,9 @@ from asyncpg import exceptions as pg
 
 from clerksync_server.database.errors import describe, noticing_delays, translated_errors
 from clerksync_server.database.retrying import repeated_if_lost
+from clerksync_server.database.session import Session
 from clerksync_server.database.statements import Statements
 from clerksync_server.errors import DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from asyncpg.prepared_stmt import PreparedStatement
 
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
@@ -56,14 +53,14 @@ class DedicatedConnection:
         self._purpose = purpose
         self._connect_timeout_s = connect_timeout_s
         self._command_timeout_s = command_timeout_s
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._prepares = True
         self._is_closed = False
 
     async def fetch(self, query: str, *args: object) -> "Sequence[asyncpg.Record]":
         """Runs a query that only reads: it may be run twice."""
 
-        async def read(session: _Session) -> "Sequence[asyncpg.Record]":
+        async def read(session: Session) -> "Sequence[asyncpg.Record]":
             try:
                 return await session.fetch(query, *args)
             except BaseException:
@@ -86,7 +83,7 @@ class DedicatedConnection:
             f"set local statement_timeout = '{statement_timeout_s}s'; {_PLAN}"
         )
 
-        async def run(session: _Session) -> _Result:
+        async def run(session: Session) -> _Result:
             return await self._transaction(session, begin, work)
 
         with translated_errors(), noticing_delays():
@@ -106,7 +103,7 @@ class DedicatedConnection:
             session.connection.terminate()
 
     async def _transaction(
-        self, session: "_Session", begin: str, work: "Callable[[Statements], Awaitable[_Result]]"
+        self, session: "Session", begin: str, work: "Callable[[Statements], Awaitable[_Result]]"
     ) -> _Result:
         try:
             await session.connection.execute(begin)
@@ -129,14 +126,14 @@ class DedicatedConnection:
         session.committing = False
         return result
 
-    async def _roll_back(self, session: "_Session") -> None:
+    async def _roll_back(self, session: "Session") -> None:
         """So that the connection can go on; the caller is told why it came to that, and not what happens here."""
         try:
             await session.connection.execute("rollback")
         except Exception:  # noqa: BLE001
             self._cut()
 
-    async def _twice_if_cut(self, work: "Callable[[_Session], Awaitable[_Result]]") -> _Result:
+    async def _twice_if_cut(self, work: "Callable[[Session], Awaitable[_Result]]") -> _Result:
         """Again by a new connection where the old one was cut; not where it may have been cut after a commit."""
         before = self._session
         session = await self._connected()
@@ -152,7 +149,7 @@ class DedicatedConnection:
         self._cut()
         return await work(await self._connected())
 
-    async def _connected(self) -> "_Session":
+    async def _connected(self) -> "Session":
         if self._is_closed:
             raise DatabaseUnavailable("the connection is closed")
         if self._session is None or self._session.connection.is_closed():
@@ -163,49 +160,8 @@ class DedicatedConnection:
                 statement_cache_size=0,
                 server_settings={"application_name": f"clerksync {self._purpose}"},
             )
-            self._session = _Session(connection, prepares=self._prepares)
+            self._session = Session(connection, prepares=self._prepares)
             if self._is_closed:  # While it connected.
                 self._cut()
                 raise DatabaseUnavailable("the connection is closed")
         return self._session
-
-
-class _Session:
-    """A connection, and the statements that are prepared on it."""
-
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", *, prepares: bool) -> None:
-        self.connection = connection
-        self.committing = False
-        """Whether a commit is on its way: then nobody knows what has come about."""
-        self._prepares = prepares
-        self._id = secrets.token_hex(8)
-        self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
-
-    async def fetch(self, query: str, *args: object) -> "Sequence[asyncpg.Record]":
-        if not self._prepares:
-            return await self.connection.fetch(query, *args)
-        return await (await self._prepared(query)).fetch(*args)
-
-    async def fetchrow(self, query: str, *args: object) -> "asyncpg.Record | None":
-        rows = await self.fetch(query, *args)
-        return rows[0] if rows else None
-
-    async def fetchval(self, query: str, *args: object) -> Any:
-        rows = await self.fetch(query, *args)
-        return rows[0][0] if rows else None
-
-    async def execute(self, query: str, *args: object) -> str:
-        if not self._prepares:
-            return await self.connection.execute(query, *args)
-        statement = await self._prepared(query)
-        await statement.fetch(*args)
-        return statement.get_statusmsg() or ""
-
-    async def _prepared(self, query: str) -> "PreparedStatement[asyncpg.Record]":
-        statement = self._statements.get(query)
-        if statement is None:
-            # Without a name asyncpg sends the text anew each time. Nobody else may have it: behind a pooler it would
-            # be somebody else's statement.
-            name = f"clerksync_{self._id}_{len(self._statements)}"
-            statement = self._statements[query] = await self.connection.prepare(query, name=name)
-        return statement

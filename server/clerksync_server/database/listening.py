@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from clerksync_server.database.connection import CONNECT_TIMEOUT_S, Database
+from clerksync_server.database.session import Session
 from clerksync_server.database.sql import load_queries
 
 if TYPE_CHECKING:
@@ -26,15 +27,16 @@ class Listener:
     """Waits for notifications. They only wake: any may be lost, or come for nothing."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self.connection = connection
+        self._connection = connection
+        self.session = Session(connection, prepares=False)
         self._woken = asyncio.Event()
         self._probe: str | None = None
         self._heard = asyncio.Event()
 
     async def start(self) -> None:
-        await self.connection.add_listener(_CHANNEL, self._notified)
+        await self._connection.add_listener(_CHANNEL, self._notified)
         # Whoever waits is to find out at once.
-        self.connection.add_termination_listener(lambda _: self._woken.set())
+        self._connection.add_termination_listener(lambda _: self._woken.set())
 
     async def wait(self, within_s: float) -> None:
         """Returns when it was notified, when the connection broke, or when the time is over."""
@@ -46,7 +48,8 @@ class Listener:
     async def hears(self, database: Database) -> bool:
         """Whether a notification arrives that is sent by way of the pool. Raises DatabaseUnavailable.
 
-        Through a transaction pooler it does not: there LISTEN binds a connection that serves somebody else next.
+        Through a transaction pooler it does not: there LISTEN binds a connection that serves somebody else next. If it
+        does, the connection is Postgres' own, and what is read again and again is prepared.
         """
         self._probe = f"{_PROBE}{secrets.token_hex(8)}"
         self._heard.clear()
@@ -57,6 +60,7 @@ class Listener:
                 await self._heard.wait()
         except TimeoutError:
             return False
+        self.session.prepares = True
         return True
 
     def _notified(self, connection: "Connection", pid: int, channel: str, payload: object) -> None:
@@ -68,10 +72,7 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(dsn: str) -> AsyncIterator[Listener]:
-    """Connects and listens. Raises what the driver raises.
-
-    Nothing is prepared under a name, so that between two statements no transaction is open.
-    """
+    """Connects and listens. Raises what the driver raises."""
     connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_TIMEOUT_S,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from clerksync_server.database.sql import load_queries
 
 if TYPE_CHECKING:
-    from clerksync_server.database.connection import Connection
+    from clerksync_server.database.statements import Statements
 
 _SQL = load_queries("removals.sql")
 _MAX_AGE_MS = 15 * 60 * 1000
@@ -57,7 +57,7 @@ class Reading:
     removals: tuple[Removal, ...]
 
 
-async def read_removals(connection: "Connection", since: Position | None) -> Reading:
+async def read_removals(connection: "Statements", since: Position | None) -> Reading:
     """Reads what was removed since a position, of this replica or another; without one, only where the present is."""
     asked = (None, None, None) if since is None else (since.epoch, since.snapshot, since.time_ms)
     row = await connection.fetchrow(_SQL["read_removals"], *asked, _MAX_AGE_MS)

@@ -1,6 +1,7 @@
 """Gathers what waits at the same time into one piece of work. No timer delays it: a lone item waits for nobody."""
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
@@ -33,15 +34,22 @@ class Coalescer(Generic[_Item, _Outcome]):
         stuck_after_s: float | None = None,
         most_lanes: int = 0,
         turns: int = 0,
+        shares_of: int | None = None,
     ) -> None:
         """With `stuck_after_s`, more lanes open where none has come back for so long, up to `most_lanes`.
 
-        A batch lets the event loop turn so many `turns` before it leaves: where work is done sooner than the next call
-        has been read, every batch would be a batch of one. An idle loop takes a few microseconds for each.
+        Where items come faster than work is done, a batch lets the event loop turn so many `turns` before it leaves: a
+        transport that reads call by call would make every batch a batch of one or two. An idle loop takes about a
+        microsecond for each. A lone item leaves at once, as nothing else has come while the one before was under way.
+
+        With `shares_of`, all that is waiting or under way is shared out evenly among the lanes, in batches of at least
+        so many items: else one lane would have nearly all, and the others trifles. What is less than half a share
+        waits until there is more, or a lane comes back.
         """
         self._work = work
         self._turns = turns
-        self._free_lanes = lanes
+        self._lanes = self._free_lanes = lanes
+        self._shares_of = shares_of
         self._spare_lanes = max(0, most_lanes - lanes)
         self._stuck_after_s = stuck_after_s
         self._watching: asyncio.TimerHandle | None = None
@@ -50,6 +58,12 @@ class Coalescer(Generic[_Item, _Outcome]):
         self._group_of = group_of
         self._size_of = size_of
         self._waiting: dict[Hashable, deque[tuple[_Item, asyncio.Future[_Outcome]]]] = {}
+        self._number_waiting = 0
+        self._under_way: dict[int, int] = {}
+        """How many items are in each batch that has left, by its number; without those that are stuck."""
+        self._numbers = itertools.count()
+        self._is_busy = False
+        """Whether items come faster than work is done."""
         self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, item: _Item) -> _Outcome:
@@ -60,14 +74,28 @@ class Coalescer(Generic[_Item, _Outcome]):
         """As `ask`, for one who asks for several: cancel the future, or give it a result, to leave the item out."""
         outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(self._group_of(item), deque()).append((item, outcome))
-        if self._free_lanes:
-            self._free_lanes -= 1
+        self._number_waiting += 1
+        if self._free_lanes and self._is_worth_a_lane():
             self._open_lane()
         elif self._stuck_after_s is not None and self._watching is None:
             self._watching = asyncio.get_running_loop().call_later(self._stuck_after_s, self._look)
         return outcome
 
-    def _open_lane(self, *, spare: bool = False) -> None:
+    def _share(self) -> int:
+        if self._shares_of is None:
+            return self._number_waiting
+        outstanding = self._number_waiting + sum(self._under_way.values())
+        return max(self._shares_of, -(-outstanding // self._lanes))
+
+    def _is_worth_a_lane(self) -> bool:
+        return not self._under_way or 2 * self._number_waiting >= self._share()
+
+    def _open_lane(self) -> None:
+        spare = not self._free_lanes
+        if spare:
+            self._spare_lanes -= 1
+        else:
+            self._free_lanes -= 1
         # In a context of its own: the work belongs to none of those who wait for it.
         task = asyncio.get_running_loop().create_task(self._run(spare=spare), context=Context())
         self._running.add(task)
@@ -80,19 +108,28 @@ class Coalescer(Generic[_Item, _Outcome]):
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        if self._spare_lanes and loop.time() - self._left_at >= self._stuck_after_s:
-            self._spare_lanes -= 1
-            self._open_lane(spare=True)
+        if loop.time() - self._left_at >= self._stuck_after_s:
+            # Nobody waits any longer for what is under way.
+            self._under_way.clear()
+            if self._free_lanes or self._spare_lanes:
+                self._open_lane()
         self._watching = loop.call_later(self._stuck_after_s, self._look)
 
     async def _run(self, *, spare: bool) -> None:
         try:
             # What was asked before this task had its turn travels along.
-            while self._waiting:
-                for _ in range(self._turns):
+            while self._waiting and self._is_worth_a_lane():
+                for _ in range(self._turns if self._is_busy else 0):
                     await asyncio.sleep(0)
-                if batch := self._take():
-                    await self._do(batch)
+                batch = self._take()
+                number = next(self._numbers)
+                self._under_way[number] = len(batch)
+                try:
+                    if batch:
+                        await self._do(batch)
+                finally:
+                    self._under_way.pop(number, None)
+                self._is_busy = len(batch) > 1 or bool(self._waiting)
         finally:
             if spare:
                 self._spare_lanes += 1
@@ -102,7 +139,8 @@ class Coalescer(Generic[_Item, _Outcome]):
     def _take(self) -> "list[tuple[_Item, asyncio.Future[_Outcome]]]":
         batch: list[tuple[_Item, asyncio.Future[_Outcome]]] = []
         size = 0
-        while self._waiting:
+        share = self._share()
+        while self._waiting and len(batch) < share:
             group, queue = next(iter(self._waiting.items()))
             if not queue[0][1].done():
                 size += self._size_of(queue[0][0])
@@ -111,6 +149,7 @@ class Coalescer(Generic[_Item, _Outcome]):
                 batch.append(queue[0])
             # To the end of the line, so that the groups take turns over batches as well.
             queue.popleft()
+            self._number_waiting -= 1
             del self._waiting[group]
             if queue:
                 self._waiting[group] = queue

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clerksync_server.database.dedicated import DedicatedConnection
 
 _log = structlog.get_logger(__name__)
-_TURNS = 16
+_TURNS = 100
 """Of the event loop, before a batch leaves: as for look-ups."""
 _LANES = 1
 _MOST = 64

@@ -120,7 +120,7 @@ class RemovalFeed:
 
     async def _read(self, listener: Listener) -> None:
         before = self._position
-        reading = await read_removals(listener.connection, before)
+        reading = await read_removals(listener.session, before)
         self._position = reading.position
         if reset := before is not None and not reading.is_known:
             _log.warning("removals may have been missed: every watcher starts anew")

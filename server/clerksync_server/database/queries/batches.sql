@@ -24,26 +24,30 @@ select null, w.svix_id, w.outcome
 from unnest($3::text []) as asked (svix_id)
 inner join clerksync.webhook_delivery as w on w.svix_id = asked.svix_id;
 
--- name: read_deleted
--- $1 = clerk_user_ids, $2 = clerk_org_ids
-select kind, clerk_id, deleted_at
-from clerksync.deleted_entity
-where (kind = 'user' and clerk_id = any($1::text [])) or (kind = 'organization' and clerk_id = any($2::text []));
+-- name: read_rows
+-- Returns a row for each user or organization that is deleted, for each organization that is there, which is locked as
+-- well, and for each pair. All at once, for a round trip takes longer than the reading.
+-- $1 = clerk_user_ids, $2 = clerk_org_ids, $3 and $4 = clerk_user_ids and clerk_org_ids, one of each for each pair
+with present as materialized (
+    -- In one order for all, so that nobody waits in a circle.
+    select clerk_org_id, name, slug, image_url, clerk_created_at, clerk_updated_at, clerk_event_at
+    from public.organization
+    where clerk_org_id = any($2::text [])
+    order by clerk_org_id collate "C"
+    for no key update
+)
 
--- name: lock_organizations
--- In one order for all, so that nobody waits in a circle.
--- $1 = clerk_org_ids
-select clerk_org_id, name, slug, image_url, clerk_created_at, clerk_updated_at, clerk_event_at
-from public.organization
-where clerk_org_id = any($1::text [])
-order by clerk_org_id collate "C"
-for no key update;
-
--- name: read_pairs
--- $1 = clerk_user_ids, $2 = clerk_org_ids, one of each for each pair
 select
+    'pair' as subject,
     pair.clerk_user_id,
     pair.clerk_org_id,
+    null::timestamptz as deleted_at,
+    null as name,
+    null as slug,
+    null as image_url,
+    null::timestamptz as clerk_created_at,
+    null::timestamptz as clerk_updated_at,
+    null::timestamptz as clerk_event_at,
     p.id is not null as has_profile,
     p.clerk_membership_id,
     p.membership_created_at,
@@ -54,11 +58,29 @@ select
     t.through_created_at,
     t.through_membership_id,
     t.removed_at
-from unnest($1::text [], $2::text []) as pair (clerk_user_id, clerk_org_id)
+from unnest($3::text [], $4::text []) as pair (clerk_user_id, clerk_org_id)
 left join public.user_profile as p
     on p.clerk_user_id = pair.clerk_user_id and p.clerk_org_id = pair.clerk_org_id
 left join clerksync.membership_tombstone as t
-    on t.clerk_user_id = pair.clerk_user_id and t.clerk_org_id = pair.clerk_org_id;
+    on t.clerk_user_id = pair.clerk_user_id and t.clerk_org_id = pair.clerk_org_id
+union all
+select
+    'organization', null, o.clerk_org_id, null, o.name, o.slug, o.image_url,
+    o.clerk_created_at, o.clerk_updated_at, o.clerk_event_at,
+    null, null, null, null, null, null, null, null, null, null
+from present as o
+union all
+select
+    'deleted user', d.clerk_id, null, d.deleted_at,
+    null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null
+from clerksync.deleted_entity as d
+where d.kind = 'user' and d.clerk_id = any($1::text [])
+union all
+select
+    'deleted organization', null, d.clerk_id, d.deleted_at,
+    null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null
+from clerksync.deleted_entity as d
+where d.kind = 'organization' and d.clerk_id = any($2::text []);
 
 -- name: mark_users_deleted
 -- $1 = clerk_user_ids, $2 = deleted_ats
@@ -109,49 +131,53 @@ order by told.clerk_org_id collate "C"
 on conflict (clerk_org_id) do nothing
 returning clerk_org_id;
 
--- name: update_organizations
--- Returns those that were there.
+-- name: write_rows
+-- Changes organizations that are there, writes tombstones, and makes or changes profiles.
+-- Returns how many organizations and how many profiles were written: fewer if one has come or gone meanwhile.
 -- $1 = clerk_org_ids, $2 = names, $3 = slugs, $4 = image_urls, $5 = clerk_created_ats, $6 = clerk_updated_ats,
--- $7 = clerk_event_ats
-update public.organization as o
-set name = told.name,
-    slug = told.slug,
-    image_url = told.image_url,
-    is_placeholder = false,
-    clerk_created_at = told.clerk_created_at,
-    clerk_updated_at = told.clerk_updated_at,
-    clerk_event_at = told.clerk_event_at,
-    updated_at = now()
-from unnest(
-    $1::text [], $2::text [], $3::text [], $4::text [], $5::timestamptz [], $6::timestamptz [], $7::timestamptz []
-) as told (clerk_org_id, name, slug, image_url, clerk_created_at, clerk_updated_at, clerk_event_at)
-where o.clerk_org_id = told.clerk_org_id
-returning o.clerk_org_id;
+-- $7 = clerk_event_ats; one of each for each organization
+-- $8 = clerk_user_ids, $9 = clerk_org_ids, $10 = through_created_ats, $11 = through_membership_ids, $12 = removed_ats;
+-- one of each for each tombstone
+-- $13 = clerk_user_ids, $14 = clerk_org_ids, $15 = clerk_membership_ids, $16 = membership_created_ats,
+-- $17 = membership_updated_ats, $18 = membership_event_ats, $19 = roles, $20 = whether the profile is missing;
+-- one of each for each membership
+with organizations as (
+    update public.organization as o
+    set name = told.name,
+        slug = told.slug,
+        image_url = told.image_url,
+        is_placeholder = false,
+        clerk_created_at = told.clerk_created_at,
+        clerk_updated_at = told.clerk_updated_at,
+        clerk_event_at = told.clerk_event_at,
+        updated_at = now()
+    from unnest(
+        $1::text [], $2::text [], $3::text [], $4::text [], $5::timestamptz [], $6::timestamptz [], $7::timestamptz []
+    ) as told (clerk_org_id, name, slug, image_url, clerk_created_at, clerk_updated_at, clerk_event_at)
+    where o.clerk_org_id = told.clerk_org_id
+    returning true
+),
 
--- name: upsert_tombstones
--- $1 = clerk_user_ids, $2 = clerk_org_ids, $3 = through_created_ats, $4 = through_membership_ids, $5 = removed_ats
-insert into clerksync.membership_tombstone (
-    clerk_user_id, clerk_org_id, through_created_at, through_membership_id, removed_at
-)
-select told.clerk_user_id, told.clerk_org_id, told.through_created_at, told.through_membership_id, told.removed_at
-from unnest($1::text [], $2::text [], $3::timestamptz [], $4::text [], $5::timestamptz []) as told (
-    clerk_user_id, clerk_org_id, through_created_at, through_membership_id, removed_at
-)
-on conflict (clerk_user_id, clerk_org_id) do update set
-    through_created_at = excluded.through_created_at,
-    through_membership_id = excluded.through_membership_id,
-    removed_at = excluded.removed_at,
-    updated_at = now();
+tombstones as (
+    insert into clerksync.membership_tombstone (
+        clerk_user_id, clerk_org_id, through_created_at, through_membership_id, removed_at
+    )
+    select told.clerk_user_id, told.clerk_org_id, told.through_created_at, told.through_membership_id, told.removed_at
+    from unnest($8::text [], $9::text [], $10::timestamptz [], $11::text [], $12::timestamptz []) as told (
+        clerk_user_id, clerk_org_id, through_created_at, through_membership_id, removed_at
+    )
+    on conflict (clerk_user_id, clerk_org_id) do update set
+        through_created_at = excluded.through_created_at,
+        through_membership_id = excluded.through_membership_id,
+        removed_at = excluded.removed_at,
+        updated_at = now()
+),
 
--- name: write_memberships
--- Returns how many were written: fewer if a profile has come or gone meanwhile.
--- $1 = clerk_user_ids, $2 = clerk_org_ids, $3 = clerk_membership_ids, $4 = membership_created_ats,
--- $5 = membership_updated_ats, $6 = membership_event_ats, $7 = roles, $8 = whether the profile is missing
-with told as materialized (
+memberships as materialized (
     select told.*
     from unnest(
-        $1::text [], $2::text [], $3::text [], $4::timestamptz [], $5::timestamptz [], $6::timestamptz [], $7::text [],
-        $8::boolean []
+        $13::text [], $14::text [], $15::text [], $16::timestamptz [], $17::timestamptz [], $18::timestamptz [],
+        $19::text [], $20::boolean []
     ) as told (
         clerk_user_id, clerk_org_id, clerk_membership_id,
         membership_created_at, membership_updated_at, membership_event_at, role, is_missing
@@ -167,7 +193,7 @@ changed as (
         role = told.role,
         evidence_at = null,
         updated_at = now()
-    from told
+    from memberships as told
     where not told.is_missing and p.clerk_user_id = told.clerk_user_id and p.clerk_org_id = told.clerk_org_id
     returning true
 ),
@@ -180,10 +206,12 @@ made as (
     select
         clerk_user_id, clerk_org_id, clerk_membership_id,
         membership_created_at, membership_updated_at, membership_event_at, role
-    from told
+    from memberships
     where is_missing
     on conflict (clerk_user_id, clerk_org_id) do nothing
     returning true
 )
 
-select (select count(*) from changed) + (select count(*) from made);
+select
+    (select count(*) from organizations) as organizations,
+    (select count(*) from changed) + (select count(*) from made) as profiles;
