@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import accumulate
 from typing import Any
 
 import asyncpg
@@ -106,9 +107,14 @@ async def test_what_waits_together_is_one_call() -> None:
     async with forwarding(service) as forwarder:
         assert [APPLIED] * 200 == await apply(forwarder, deliveries(200))
 
-    assert sorted(service.batches) == [8, 64, 64, 64]
+    assert (200, 64) == (sum(service.batches), max(service.batches))
+    assert 4 <= len(service.batches) <= 6
     assert service.alone == []
-    assert ["msg_0", "msg_128", "msg_192", "msg_64"] == sorted(service.request_ids)
+    # Two are on their way at the same time, and either may arrive first.
+    sizes = {
+        int(name.removeprefix("msg_")): size for name, size in zip(service.request_ids, service.batches, strict=True)
+    }
+    assert sorted(sizes) == [0, *accumulate(sizes[first] for first in sorted(sizes))][:-1]
 
 
 async def test_a_lone_one_waits_for_nobody() -> None:
