@@ -5,6 +5,11 @@ ClerksyncError
 ├── Refused                  Ensure may not make the row: removed, deleted, or the token is too old
 ├── DeliveryNotFound         the ledger does not hold the delivery
 ├── DeliveryContended        a delivery of a batch would have to wait for others: it has to be applied by itself
+├── Unauthenticated          the caller's credentials are missing or not valid
+├── NotAllowed               the policy does not let this caller make this call
+├── SessionTokenRefused      the end user's session token is missing, not valid, or disagrees with the request
+├── Overloaded               as much is waiting as may wait
+├── RateLimited              the caller has made as many calls as it may
 ├── DatabaseUnavailable      Postgres cannot take the work now
 ├── DatabaseRefused          Postgres refuses the values, or a constraint of the application's does
 └── ShuttingDown             this process is stopping
@@ -13,6 +18,7 @@ The table in `grpc_api/status.py` says which gRPC status each becomes. Texts nev
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import ClassVar
 
 from clerksync_server.rules.evidence import Verdict
@@ -61,6 +67,54 @@ class DeliveryContended(ClerksyncError):
 
     def __init__(self) -> None:
         super().__init__("the delivery would have to wait for others; send it by itself with ApplyClerkEvent")
+
+
+class Unauthenticated(ClerksyncError):
+    """The caller's credentials are missing, or not valid."""
+
+    def __init__(self, text: str, *, missing: bool = False) -> None:
+        """`text` tells the caller what to do, and repeats no credential."""
+        super().__init__(text)
+        self.missing = missing
+
+
+class NotAllowed(ClerksyncError):
+    """The policy does not let this caller make this call."""
+
+    def __init__(self) -> None:
+        super().__init__("the policy does not let this caller make this call")
+
+
+class SessionTokenProblem(StrEnum):
+    """What is wrong about an end user's session token."""
+
+    MISSING = "missing"
+    INVALID = "invalid"
+    MISMATCH = "mismatch"
+
+
+class SessionTokenRefused(ClerksyncError):
+    """The end user's session token is missing, not valid, or disagrees with the request."""
+
+    def __init__(self, problem: SessionTokenProblem, text: str) -> None:
+        """`text` names the claim or field, and repeats no value."""
+        super().__init__(f"session_token: {text}")
+        self.problem = problem
+
+
+class Overloaded(ClerksyncError):
+    """As much is waiting as may wait; nothing came of the call."""
+
+    def __init__(self) -> None:
+        super().__init__("too much is waiting; try again")
+
+
+class RateLimited(ClerksyncError):
+    """The caller has made as many calls as it may."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("this caller has made as many calls as it may; try again later")
+        self.retry_after_s = retry_after_s
 
 
 class DatabaseUnavailable(ClerksyncError):

@@ -15,8 +15,14 @@ from clerksync_server.errors import (
     DeliveryContended,
     DeliveryNotFound,
     InvalidFields,
+    NotAllowed,
+    Overloaded,
+    RateLimited,
     Refused,
+    SessionTokenProblem,
+    SessionTokenRefused,
     ShuttingDown,
+    Unauthenticated,
 )
 from clerksync_server.rules.evidence import Verdict
 
@@ -36,6 +42,8 @@ _TABLE: dict[type[ClerksyncError], _Row] = {
     InvalidFields: _Row(grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
     DeliveryNotFound: _Row(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
     DeliveryContended: _Row(grpc.StatusCode.ABORTED, ErrorReason.ERROR_REASON_DELIVERY_CONTENDED),
+    NotAllowed: _Row(grpc.StatusCode.PERMISSION_DENIED, ErrorReason.ERROR_REASON_METHOD_NOT_ALLOWED),
+    Overloaded: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_OVERLOADED, 1),
     DatabaseUnavailable: _Row(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 2),
     ShuttingDown: _Row(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_SHUTTING_DOWN, 1),
     DatabaseRefused: _INTERNAL,
@@ -46,14 +54,34 @@ _REFUSALS: dict[Verdict, ErrorReason] = {
     Verdict.MEMBERSHIP_REMOVED: ErrorReason.ERROR_REASON_MEMBERSHIP_REMOVED,
     Verdict.EVIDENCE_TOO_OLD: ErrorReason.ERROR_REASON_EVIDENCE_TOO_OLD,
 }
+_SESSION_TOKENS: dict[SessionTokenProblem, _Row] = {
+    SessionTokenProblem.MISSING: _Row(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_SESSION_TOKEN_MISSING),
+    SessionTokenProblem.INVALID: _Row(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_SESSION_TOKEN_INVALID),
+    SessionTokenProblem.MISMATCH: _Row(
+        grpc.StatusCode.PERMISSION_DENIED, ErrorReason.ERROR_REASON_SESSION_TOKEN_MISMATCH
+    ),
+}
+_CREDENTIALS_MISSING = _Row(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_CREDENTIALS_MISSING)
+_CREDENTIALS_INVALID = _Row(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_CREDENTIALS_INVALID)
+
+
+def _row_of(error: Exception) -> _Row:
+    match error:
+        case Refused():
+            return _Row(grpc.StatusCode.FAILED_PRECONDITION, _REFUSALS[error.verdict])
+        case SessionTokenRefused():
+            return _SESSION_TOKENS[error.problem]
+        case Unauthenticated():
+            return _CREDENTIALS_MISSING if error.missing else _CREDENTIALS_INVALID
+        case RateLimited():
+            reason = ErrorReason.ERROR_REASON_RATE_LIMITED
+            return _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, error.retry_after_s)
+    return next((row for kind, row in _TABLE.items() if isinstance(error, kind)), _INTERNAL)
 
 
 def status_of(error: Exception) -> status_pb2.Status:
     """The status that a caller gets. What is not one of our own errors is INTERNAL, with a fixed text."""
-    if isinstance(error, Refused):
-        row = _Row(grpc.StatusCode.FAILED_PRECONDITION, _REFUSALS[error.verdict])
-    else:
-        row = next((row for kind, row in _TABLE.items() if isinstance(error, kind)), _INTERNAL)
+    row = _row_of(error)
     internal = row.code is grpc.StatusCode.INTERNAL
     status = status_pb2.Status(
         code=row.code.value[0],

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/sync_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8b\x01\n\x18\x45nsureUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"z\n\x19\x45nsureUserProfileResponse\x12/\n\x0cuser_profile\x18\x01 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"_\n\x1e\x42\x61tchEnsureUserProfilesRequest\x12=\n\x08requests\x18\x01 \x03(\x0b\x32&.clerksync.v1.EnsureUserProfileRequestB\x03\xe0\x41\x02\"Y\n\x1f\x42\x61tchEnsureUserProfilesResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.clerksync.v1.EnsureUserProfileResult\"\x85\x01\n\x17\x45nsureUserProfileResult\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.clerksync.v1.EnsureUserProfileResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"-\n\x14WatchRemovalsRequest\x12\x15\n\x08position\x18\x01 \x01(\tB\x03\xe0\x41\x01\"a\n\x15WatchRemovalsResponse\x12\x10\n\x08position\x18\x01 \x01(\t\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\'\n\x08removals\x18\x03 \x03(\x0b\x32\x15.clerksync.v1.Removal\"6\n\x07Removal\x12\x15\n\rclerk_user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63lerk_org_id\x18\x02 \x01(\t\"p\n\x19\x45nsureOrganizationRequest\x12\x19\n\x0c\x63lerk_org_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\"|\n\x1a\x45nsureOrganizationResponse\x12\x30\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"x\n\x16\x41pplyClerkEventRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x35\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x02\x12\x11\n\x04\x62ody\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x02\"I\n\x17\x41pplyClerkEventResponse\x12.\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcome\"V\n\x17\x41pplyClerkEventsRequest\x12;\n\x08requests\x18\x01 \x03(\x0b\x32$.clerksync.v1.ApplyClerkEventRequestB\x03\xe0\x41\x02\"P\n\x18\x41pplyClerkEventsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.clerksync.v1.ApplyClerkEventResult\"\x81\x01\n\x15\x41pplyClerkEventResult\x12\x39\n\x08response\x18\x01 \x01(\x0b\x32%.clerksync.v1.ApplyClerkEventResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"R\n\x19\x45xplainUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\xc0\x04\n\x1a\x45xplainUserProfileResponse\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12/\n\x0cuser_profile\x18\x02 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12+\n\x06origin\x18\x03 \x01(\x0e\x32\x1b.clerksync.v1.ProfileOrigin\x12\x37\n\x10membership_times\x18\x04 \x01(\x0b\x32\x1d.clerksync.v1.MembershipTimes\x12\x31\n\revidence_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0corganization\x18\x06 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12\x34\n\ttombstone\x18\x07 \x01(\x0b\x32!.clerksync.v1.MembershipTombstone\x12\x34\n\x10user_delete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x18organization_delete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nensure_now\x18\n \x01(\t\x12+\n\x0blast_writer\x18\x0b \x01(\x0b\x32\x16.clerksync.v1.Delivery\x12*\n\ndeliveries\x18\x0c \x03(\x0b\x32\x16.clerksync.v1.Delivery\"\xa3\x01\n\x0fMembershipTimes\x12/\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x01\n\x13MembershipTombstone\x12\x37\n\x13through_create_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15through_membership_id\x18\x02 \x01(\t\x12/\n\x0bremove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*k\n\rProfileOrigin\x12\x1e\n\x1aPROFILE_ORIGIN_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROFILE_ORIGIN_MEMBERSHIP\x10\x01\x12\x1b\n\x17PROFILE_ORIGIN_EVIDENCE\x10\x02*g\n\rEnsureOutcome\x12\x1e\n\x1a\x45NSURE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NSURE_OUTCOME_EXISTED\x10\x01\x12\x1a\n\x16\x45NSURE_OUTCOME_CREATED\x10\x02\x32\xff\x05\n\x0bSyncService\x12i\n\x11\x45nsureUserProfile\x12&.clerksync.v1.EnsureUserProfileRequest\x1a\'.clerksync.v1.EnsureUserProfileResponse\"\x03\x90\x02\x02\x12{\n\x17\x42\x61tchEnsureUserProfiles\x12,.clerksync.v1.BatchEnsureUserProfilesRequest\x1a-.clerksync.v1.BatchEnsureUserProfilesResponse\"\x03\x90\x02\x02\x12_\n\rWatchRemovals\x12\".clerksync.v1.WatchRemovalsRequest\x1a#.clerksync.v1.WatchRemovalsResponse\"\x03\x90\x02\x01\x30\x01\x12l\n\x12\x45nsureOrganization\x12\'.clerksync.v1.EnsureOrganizationRequest\x1a(.clerksync.v1.EnsureOrganizationResponse\"\x03\x90\x02\x02\x12\x63\n\x0f\x41pplyClerkEvent\x12$.clerksync.v1.ApplyClerkEventRequest\x1a%.clerksync.v1.ApplyClerkEventResponse\"\x03\x90\x02\x02\x12\x66\n\x10\x41pplyClerkEvents\x12%.clerksync.v1.ApplyClerkEventsRequest\x1a&.clerksync.v1.ApplyClerkEventsResponse\"\x03\x90\x02\x02\x12l\n\x12\x45xplainUserProfile\x12\'.clerksync.v1.ExplainUserProfileRequest\x1a(.clerksync.v1.ExplainUserProfileResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lerksync/v1/sync_service.proto\x12\x0c\x63lerksync.v1\x1a\x1c\x63lerksync/v1/resources.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xa7\x01\n\x18\x45nsureUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\x12\x1a\n\rsession_token\x18\x04 \x01(\tB\x03\xe0\x41\x01\"z\n\x19\x45nsureUserProfileResponse\x12/\n\x0cuser_profile\x18\x01 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"_\n\x1e\x42\x61tchEnsureUserProfilesRequest\x12=\n\x08requests\x18\x01 \x03(\x0b\x32&.clerksync.v1.EnsureUserProfileRequestB\x03\xe0\x41\x02\"Y\n\x1f\x42\x61tchEnsureUserProfilesResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.clerksync.v1.EnsureUserProfileResult\"\x85\x01\n\x17\x45nsureUserProfileResult\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.clerksync.v1.EnsureUserProfileResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"-\n\x14WatchRemovalsRequest\x12\x15\n\x08position\x18\x01 \x01(\tB\x03\xe0\x41\x01\"a\n\x15WatchRemovalsResponse\x12\x10\n\x08position\x18\x01 \x01(\t\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\'\n\x08removals\x18\x03 \x03(\x0b\x32\x15.clerksync.v1.Removal\"6\n\x07Removal\x12\x15\n\rclerk_user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63lerk_org_id\x18\x02 \x01(\t\"\x8c\x01\n\x19\x45nsureOrganizationRequest\x12\x19\n\x0c\x63lerk_org_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x38\n\x0ftoken_issued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x01\x12\x1a\n\rsession_token\x18\x03 \x01(\tB\x03\xe0\x41\x01\"|\n\x1a\x45nsureOrganizationResponse\x12\x30\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.clerksync.v1.EnsureOutcome\"x\n\x16\x41pplyClerkEventRequest\x12\x14\n\x07svix_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x35\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x02\x12\x11\n\x04\x62ody\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x02\"I\n\x17\x41pplyClerkEventResponse\x12.\n\x07outcome\x18\x01 \x01(\x0e\x32\x1d.clerksync.v1.DeliveryOutcome\"V\n\x17\x41pplyClerkEventsRequest\x12;\n\x08requests\x18\x01 \x03(\x0b\x32$.clerksync.v1.ApplyClerkEventRequestB\x03\xe0\x41\x02\"P\n\x18\x41pplyClerkEventsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.clerksync.v1.ApplyClerkEventResult\"\x81\x01\n\x15\x41pplyClerkEventResult\x12\x39\n\x08response\x18\x01 \x01(\x0b\x32%.clerksync.v1.ApplyClerkEventResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"R\n\x19\x45xplainUserProfileRequest\x12\x1a\n\rclerk_user_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x19\n\x0c\x63lerk_org_id\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\xc0\x04\n\x1a\x45xplainUserProfileResponse\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12/\n\x0cuser_profile\x18\x02 \x01(\x0b\x32\x19.clerksync.v1.UserProfile\x12+\n\x06origin\x18\x03 \x01(\x0e\x32\x1b.clerksync.v1.ProfileOrigin\x12\x37\n\x10membership_times\x18\x04 \x01(\x0b\x32\x1d.clerksync.v1.MembershipTimes\x12\x31\n\revidence_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0corganization\x18\x06 \x01(\x0b\x32\x1a.clerksync.v1.Organization\x12\x34\n\ttombstone\x18\x07 \x01(\x0b\x32!.clerksync.v1.MembershipTombstone\x12\x34\n\x10user_delete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x18organization_delete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nensure_now\x18\n \x01(\t\x12+\n\x0blast_writer\x18\x0b \x01(\x0b\x32\x16.clerksync.v1.Delivery\x12*\n\ndeliveries\x18\x0c \x03(\x0b\x32\x16.clerksync.v1.Delivery\"\xa3\x01\n\x0fMembershipTimes\x12/\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x01\n\x13MembershipTombstone\x12\x37\n\x13through_create_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15through_membership_id\x18\x02 \x01(\t\x12/\n\x0bremove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*k\n\rProfileOrigin\x12\x1e\n\x1aPROFILE_ORIGIN_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROFILE_ORIGIN_MEMBERSHIP\x10\x01\x12\x1b\n\x17PROFILE_ORIGIN_EVIDENCE\x10\x02*g\n\rEnsureOutcome\x12\x1e\n\x1a\x45NSURE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NSURE_OUTCOME_EXISTED\x10\x01\x12\x1a\n\x16\x45NSURE_OUTCOME_CREATED\x10\x02\x32\xff\x05\n\x0bSyncService\x12i\n\x11\x45nsureUserProfile\x12&.clerksync.v1.EnsureUserProfileRequest\x1a\'.clerksync.v1.EnsureUserProfileResponse\"\x03\x90\x02\x02\x12{\n\x17\x42\x61tchEnsureUserProfiles\x12,.clerksync.v1.BatchEnsureUserProfilesRequest\x1a-.clerksync.v1.BatchEnsureUserProfilesResponse\"\x03\x90\x02\x02\x12_\n\rWatchRemovals\x12\".clerksync.v1.WatchRemovalsRequest\x1a#.clerksync.v1.WatchRemovalsResponse\"\x03\x90\x02\x01\x30\x01\x12l\n\x12\x45nsureOrganization\x12\'.clerksync.v1.EnsureOrganizationRequest\x1a(.clerksync.v1.EnsureOrganizationResponse\"\x03\x90\x02\x02\x12\x63\n\x0f\x41pplyClerkEvent\x12$.clerksync.v1.ApplyClerkEventRequest\x1a%.clerksync.v1.ApplyClerkEventResponse\"\x03\x90\x02\x02\x12\x66\n\x10\x41pplyClerkEvents\x12%.clerksync.v1.ApplyClerkEventsRequest\x1a&.clerksync.v1.ApplyClerkEventsResponse\"\x03\x90\x02\x02\x12l\n\x12\x45xplainUserProfile\x12\'.clerksync.v1.ExplainUserProfileRequest\x1a(.clerksync.v1.ExplainUserProfileResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['clerk_org_id']._serialized_options = b'\340A\002'
   _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['token_issued_at']._loaded_options = None
   _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['token_issued_at']._serialized_options = b'\340A\001'
+  _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['session_token']._loaded_options = None
+  _globals['_ENSUREUSERPROFILEREQUEST'].fields_by_name['session_token']._serialized_options = b'\340A\001'
   _globals['_BATCHENSUREUSERPROFILESREQUEST'].fields_by_name['requests']._loaded_options = None
   _globals['_BATCHENSUREUSERPROFILESREQUEST'].fields_by_name['requests']._serialized_options = b'\340A\002'
   _globals['_WATCHREMOVALSREQUEST'].fields_by_name['position']._loaded_options = None
@@ -49,6 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['clerk_org_id']._serialized_options = b'\340A\002'
   _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['token_issued_at']._loaded_options = None
   _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['token_issued_at']._serialized_options = b'\340A\001'
+  _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['session_token']._loaded_options = None
+  _globals['_ENSUREORGANIZATIONREQUEST'].fields_by_name['session_token']._serialized_options = b'\340A\001'
   _globals['_APPLYCLERKEVENTREQUEST'].fields_by_name['svix_id']._loaded_options = None
   _globals['_APPLYCLERKEVENTREQUEST'].fields_by_name['svix_id']._serialized_options = b'\340A\002'
   _globals['_APPLYCLERKEVENTREQUEST'].fields_by_name['attempted_at']._loaded_options = None
@@ -75,48 +79,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCSERVICE'].methods_by_name['ApplyClerkEvents']._serialized_options = b'\220\002\002'
   _globals['_SYNCSERVICE'].methods_by_name['ExplainUserProfile']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['ExplainUserProfile']._serialized_options = b'\220\002\001'
-  _globals['_PROFILEORIGIN']._serialized_start=2691
-  _globals['_PROFILEORIGIN']._serialized_end=2798
-  _globals['_ENSUREOUTCOME']._serialized_start=2800
-  _globals['_ENSUREOUTCOME']._serialized_end=2903
+  _globals['_PROFILEORIGIN']._serialized_start=2748
+  _globals['_PROFILEORIGIN']._serialized_end=2855
+  _globals['_ENSUREOUTCOME']._serialized_start=2857
+  _globals['_ENSUREOUTCOME']._serialized_end=2960
   _globals['_ENSUREUSERPROFILEREQUEST']._serialized_start=171
-  _globals['_ENSUREUSERPROFILEREQUEST']._serialized_end=310
-  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_start=312
-  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_end=434
-  _globals['_BATCHENSUREUSERPROFILESREQUEST']._serialized_start=436
-  _globals['_BATCHENSUREUSERPROFILESREQUEST']._serialized_end=531
-  _globals['_BATCHENSUREUSERPROFILESRESPONSE']._serialized_start=533
-  _globals['_BATCHENSUREUSERPROFILESRESPONSE']._serialized_end=622
-  _globals['_ENSUREUSERPROFILERESULT']._serialized_start=625
-  _globals['_ENSUREUSERPROFILERESULT']._serialized_end=758
-  _globals['_WATCHREMOVALSREQUEST']._serialized_start=760
-  _globals['_WATCHREMOVALSREQUEST']._serialized_end=805
-  _globals['_WATCHREMOVALSRESPONSE']._serialized_start=807
-  _globals['_WATCHREMOVALSRESPONSE']._serialized_end=904
-  _globals['_REMOVAL']._serialized_start=906
-  _globals['_REMOVAL']._serialized_end=960
-  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_start=962
-  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_end=1074
-  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_start=1076
-  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_end=1200
-  _globals['_APPLYCLERKEVENTREQUEST']._serialized_start=1202
-  _globals['_APPLYCLERKEVENTREQUEST']._serialized_end=1322
-  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_start=1324
-  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_end=1397
-  _globals['_APPLYCLERKEVENTSREQUEST']._serialized_start=1399
-  _globals['_APPLYCLERKEVENTSREQUEST']._serialized_end=1485
-  _globals['_APPLYCLERKEVENTSRESPONSE']._serialized_start=1487
-  _globals['_APPLYCLERKEVENTSRESPONSE']._serialized_end=1567
-  _globals['_APPLYCLERKEVENTRESULT']._serialized_start=1570
-  _globals['_APPLYCLERKEVENTRESULT']._serialized_end=1699
-  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_start=1701
-  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_end=1783
-  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_start=1786
-  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_end=2362
-  _globals['_MEMBERSHIPTIMES']._serialized_start=2365
-  _globals['_MEMBERSHIPTIMES']._serialized_end=2528
-  _globals['_MEMBERSHIPTOMBSTONE']._serialized_start=2531
-  _globals['_MEMBERSHIPTOMBSTONE']._serialized_end=2689
-  _globals['_SYNCSERVICE']._serialized_start=2906
-  _globals['_SYNCSERVICE']._serialized_end=3673
+  _globals['_ENSUREUSERPROFILEREQUEST']._serialized_end=338
+  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_start=340
+  _globals['_ENSUREUSERPROFILERESPONSE']._serialized_end=462
+  _globals['_BATCHENSUREUSERPROFILESREQUEST']._serialized_start=464
+  _globals['_BATCHENSUREUSERPROFILESREQUEST']._serialized_end=559
+  _globals['_BATCHENSUREUSERPROFILESRESPONSE']._serialized_start=561
+  _globals['_BATCHENSUREUSERPROFILESRESPONSE']._serialized_end=650
+  _globals['_ENSUREUSERPROFILERESULT']._serialized_start=653
+  _globals['_ENSUREUSERPROFILERESULT']._serialized_end=786
+  _globals['_WATCHREMOVALSREQUEST']._serialized_start=788
+  _globals['_WATCHREMOVALSREQUEST']._serialized_end=833
+  _globals['_WATCHREMOVALSRESPONSE']._serialized_start=835
+  _globals['_WATCHREMOVALSRESPONSE']._serialized_end=932
+  _globals['_REMOVAL']._serialized_start=934
+  _globals['_REMOVAL']._serialized_end=988
+  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_start=991
+  _globals['_ENSUREORGANIZATIONREQUEST']._serialized_end=1131
+  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_start=1133
+  _globals['_ENSUREORGANIZATIONRESPONSE']._serialized_end=1257
+  _globals['_APPLYCLERKEVENTREQUEST']._serialized_start=1259
+  _globals['_APPLYCLERKEVENTREQUEST']._serialized_end=1379
+  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_start=1381
+  _globals['_APPLYCLERKEVENTRESPONSE']._serialized_end=1454
+  _globals['_APPLYCLERKEVENTSREQUEST']._serialized_start=1456
+  _globals['_APPLYCLERKEVENTSREQUEST']._serialized_end=1542
+  _globals['_APPLYCLERKEVENTSRESPONSE']._serialized_start=1544
+  _globals['_APPLYCLERKEVENTSRESPONSE']._serialized_end=1624
+  _globals['_APPLYCLERKEVENTRESULT']._serialized_start=1627
+  _globals['_APPLYCLERKEVENTRESULT']._serialized_end=1756
+  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_start=1758
+  _globals['_EXPLAINUSERPROFILEREQUEST']._serialized_end=1840
+  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_start=1843
+  _globals['_EXPLAINUSERPROFILERESPONSE']._serialized_end=2419
+  _globals['_MEMBERSHIPTIMES']._serialized_start=2422
+  _globals['_MEMBERSHIPTIMES']._serialized_end=2585
+  _globals['_MEMBERSHIPTOMBSTONE']._serialized_start=2588
+  _globals['_MEMBERSHIPTOMBSTONE']._serialized_end=2746
+  _globals['_SYNCSERVICE']._serialized_start=2963
+  _globals['_SYNCSERVICE']._serialized_end=3730
 # @@protoc_insertion_point(module_scope)

@@ -30,14 +30,16 @@ ENSURE_OUTCOME_EXISTED: EnsureOutcome
 ENSURE_OUTCOME_CREATED: EnsureOutcome
 
 class EnsureUserProfileRequest(_message.Message):
-    __slots__ = ("clerk_user_id", "clerk_org_id", "token_issued_at")
+    __slots__ = ("clerk_user_id", "clerk_org_id", "token_issued_at", "session_token")
     CLERK_USER_ID_FIELD_NUMBER: _ClassVar[int]
     CLERK_ORG_ID_FIELD_NUMBER: _ClassVar[int]
     TOKEN_ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
+    SESSION_TOKEN_FIELD_NUMBER: _ClassVar[int]
     clerk_user_id: str
     clerk_org_id: str
     token_issued_at: _timestamp_pb2.Timestamp
-    def __init__(self, clerk_user_id: _Optional[str] = ..., clerk_org_id: _Optional[str] = ..., token_issued_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    session_token: str
+    def __init__(self, clerk_user_id: _Optional[str] = ..., clerk_org_id: _Optional[str] = ..., token_issued_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., session_token: _Optional[str] = ...) -> None: ...
 
 class EnsureUserProfileResponse(_message.Message):
     __slots__ = ("user_profile", "outcome")
@@ -92,12 +94,14 @@ class Removal(_message.Message):
     def __init__(self, clerk_user_id: _Optional[str] = ..., clerk_org_id: _Optional[str] = ...) -> None: ...
 
 class EnsureOrganizationRequest(_message.Message):
-    __slots__ = ("clerk_org_id", "token_issued_at")
+    __slots__ = ("clerk_org_id", "token_issued_at", "session_token")
     CLERK_ORG_ID_FIELD_NUMBER: _ClassVar[int]
     TOKEN_ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
+    SESSION_TOKEN_FIELD_NUMBER: _ClassVar[int]
     clerk_org_id: str
     token_issued_at: _timestamp_pb2.Timestamp
-    def __init__(self, clerk_org_id: _Optional[str] = ..., token_issued_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    session_token: str
+    def __init__(self, clerk_org_id: _Optional[str] = ..., token_issued_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., session_token: _Optional[str] = ...) -> None: ...
 
 class EnsureOrganizationResponse(_message.Message):
     __slots__ = ("organization", "outcome")
