@@ -7,9 +7,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # The dependencies come first: a change of the code alone does not install them anew. Only wheels: nothing is compiled.
-COPY requirements-build.lock requirements-image.lock ./
+COPY requirements-build.lock requirements-sbom.lock requirements-image.lock ./
 RUN python -m venv --without-pip /opt/clerksync \
+ && python -m venv /opt/sbom \
  && python -m pip install --require-hashes --only-binary :all: --requirement requirements-build.lock \
+ && /opt/sbom/bin/python -m pip install --require-hashes --only-binary :all: --requirement requirements-sbom.lock \
  && python -m pip --python /opt/clerksync/bin/python install --no-compile --require-hashes --only-binary :all: \
         --requirement requirements-image.lock
 COPY pyproject.toml README.md ./
@@ -21,6 +23,9 @@ COPY migrations migrations
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && python -m pip --python /opt/clerksync/bin/python install --no-compile --no-deps --no-index dist/*.whl \
  && /opt/clerksync/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/clerksync/lib
+# What the image holds of Python, as CycloneDX, for scanners: docker run --rm --entrypoint cat IMAGE /opt/clerksync/sbom.cdx.json
+RUN /opt/sbom/bin/cyclonedx-py environment --output-format JSON --output-reproducible \
+        --output-file /opt/clerksync/sbom.cdx.json /opt/clerksync/bin/python
 
 
 FROM python:${PYTHON_VERSION}-slim

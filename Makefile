@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-fast soak bench lint fmt type proto proto-check migrations-check check lock clean
+.PHONY: help run setup test test-fast soak bench lint fmt type proto proto-check migrations-check audit check lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -54,7 +54,10 @@ proto-check: $(VENV)/.installed-dev $(VENV)/.installed-proto ## Lint the protos,
 migrations-check: $(VENV)/.installed-dev ## Lint the SQL migrations
 	$(BIN)/squawk --config migrations/.squawk.toml migrations/sql/*.sql
 
-check: lint type proto-check migrations-check test ## All that CI runs
+audit: $(VENV)/.installed-dev ## Ask for known vulnerabilities of what is locked (skipped without the network)
+	$(BIN)/python scripts/audit
+
+check: lint type proto-check migrations-check audit test ## All that CI runs
 
 lock: $(VENV)/.installed-dev ## Pin the dependencies anew (hashes, no addresses)
 	scripts/lock

