@@ -157,7 +157,8 @@ def test_the_image_lists_what_it_holds() -> None:
 def test_only_development_starts_other_programs() -> None:
     """Nothing that the image serves with starts a shell or another program: only `dev`, which starts a Postgres."""
     pattern = re.compile(
-        r"^\s*(?:import|from) (?:subprocess|pty|popen2)\b|os\.(?:system|popen|exec|spawn)|create_subprocess", re.M
+        r"^\s*(?:import|from) (?:subprocess|pty|popen2)\b|os\.(?:system|popen|exec|spawn)|create_subprocess",
+        re.MULTILINE,
     )
     server = ROOT / "server" / "clerksync_server"
     offenders = {
