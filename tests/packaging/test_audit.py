@@ -35,6 +35,7 @@ else:
 def test_what_is_known_fails(tmp_path: Path, pins: list[dict[str, Any]] | None, code: int, said: str) -> None:
     """A known vulnerability ends with 1 and a line about it; that nobody could be asked ends with 0, and is said."""
     (tmp_path / "pip_audit").mkdir()
+    (tmp_path / "pip_audit" / "__init__.py").touch()
     (tmp_path / "pip_audit" / "__main__.py").write_text(FAKE)
     report = "" if pins is None else json.dumps({"dependencies": pins})
 
