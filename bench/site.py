@@ -14,6 +14,7 @@ from bench.processes import Generator, Process, free_port
 
 Transport = Literal["grpcio", "native"]
 TRANSPORTS: tuple[Transport, ...] = ("grpcio", "native")
+_POLICY = Path(__file__).parent / "policy.toml"
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  (made up)
 
 
@@ -142,6 +143,7 @@ class Site:
             CLERKSYNC_GRPC_LISTEN=address,
             CLERKSYNC_GRPC_TRANSPORT=transport,
             CLERKSYNC_OPS_LISTEN=ops,
+            CLERKSYNC_POLICY_FILE=str(_POLICY),
         )
         process.wait_ready(ops, address)
         return Server(address, {"service": process}, self.postgres)

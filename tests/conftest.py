@@ -155,7 +155,7 @@ async def start_stack(database_url: str, transport: str) -> AsyncIterator[Callab
                 VARIABLE: transport,
             }
             settings = load_settings(**(defaults | variables))
-            application = Application(settings, service=True, front=True)
+            application = Application(settings, service=True, front=True, dev="CLERKSYNC_POLICY_FILE" not in variables)
             await application.start()
             stop.push_async_callback(application.stop)
             return await stop.enter_async_context(Stack(application, settings))

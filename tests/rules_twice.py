@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from stack import error_info, now_ms
 
 from clerksync.v1 import sync_service_pb2
+from clerksync_server.access.authorizer import everyone
 from clerksync_server.clerk.events import decode_event
 from clerksync_server.clock import milliseconds_of, timestamp_of
 from clerksync_server.database.connection import Database
@@ -49,7 +50,9 @@ class Both:
         self._ids = itertools.count()
         ensure = Ensure(database, POLICY, now=lambda: timestamp_of(self.now_ms))
         servicer = SyncServicer(self._deliveries, ensure, Explain(database, POLICY), RemovalFeed(database, ""))
-        self._server = GrpcServer(servicer, DeliveryServicer(self._deliveries), load_settings().grpc_transport)
+        transport = load_settings().grpc_transport
+        deliveries = DeliveryServicer(self._deliveries)
+        self._server = GrpcServer(servicer, deliveries, access=everyone(), transport=transport)
 
     async def __aenter__(self) -> Self:
         address = await self._server.start(Address("127.0.0.1", 0))

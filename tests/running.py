@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 STARTUP_S = 30.0
+POLICY_FOR_ALL = Path(__file__).parent / "policy_for_all.toml"
 LOOPBACK = {
     "CLERKSYNC_GRPC_LISTEN": "127.0.0.1:0",
     "CLERKSYNC_HTTP_LISTEN": "127.0.0.1:0",
@@ -30,13 +31,14 @@ class Running:
         self._folder = tempfile.TemporaryDirectory(prefix="clerksync-process-")
         self._out = Path(self._folder.name) / "out"
         self._err = Path(self._folder.name) / "err"
+        own = {"CLERKSYNC_POLICY_FILE": str(POLICY_FOR_ALL)} if arguments[:1] == ("service",) else {}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [*command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=os.environ | {"PYTHONWARNINGS": "error"} | LOOPBACK | dict(environment),
+                env=os.environ | {"PYTHONWARNINGS": "error"} | LOOPBACK | own | dict(environment),
             )
 
     async def __aenter__(self) -> Self:

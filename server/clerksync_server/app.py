@@ -10,6 +10,8 @@ from datetime import timedelta
 import structlog
 from aiohttp import web
 
+from clerksync_server.access.authorizer import Access
+from clerksync_server.access.opening import access_of
 from clerksync_server.clerk.signature import SignatureVerifier
 from clerksync_server.database.connection import Database
 from clerksync_server.database.monitor import DatabaseMonitor
@@ -46,7 +48,7 @@ def retention_of(settings: Settings, database: Database) -> Retention:
 class SyncServiceProcess:
     """SyncService with its database, the watch over it, and the feed of removals."""
 
-    def __init__(self, settings: Settings, lifecycle: Lifecycle) -> None:
+    def __init__(self, settings: Settings, lifecycle: Lifecycle, access: Access) -> None:
         assert settings.database_url is not None
         assert settings.direct_dsn is not None
         self._settings = settings
@@ -60,7 +62,9 @@ class SyncServiceProcess:
         self._server = GrpcServer(
             SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy), self._removals),
             DeliveryServicer(deliveries),
-            settings.grpc_transport,
+            access=access,
+            reflection_for=settings.reflection,
+            transport=settings.grpc_transport,
         )
         self._monitor = DatabaseMonitor(self._database, lifecycle, self.tell_health)
         self._retention = retention_of(settings, self._database)
@@ -121,10 +125,11 @@ class HttpProcess:
 class Application:
     """One process: SyncService, the webhook front, or both, and always the ops endpoint."""
 
-    def __init__(self, settings: Settings, *, service: bool, front: bool) -> None:
+    def __init__(self, settings: Settings, *, service: bool, front: bool, dev: bool = False) -> None:
+        """In `dev` everybody may call, unless a policy says otherwise. Raises InvalidSettings for unusable files."""
         self._settings = settings
         self._lifecycle = Lifecycle()
-        self._service = SyncServiceProcess(settings, self._lifecycle) if service else None
+        self._service = SyncServiceProcess(settings, self._lifecycle, access_of(settings, dev=dev)) if service else None
         self._with_front = front
         self._http: HttpProcess | None = None
         self._ops = HttpProcess(ops_app(self._lifecycle), settings.ops_listen)

@@ -10,7 +10,15 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clerksync_server.setting_types import Address, DatabaseUrl, GrpcTarget, ListenAddress, Transport, WebhookSecrets
+from clerksync_server.setting_types import (
+    Address,
+    DatabaseUrl,
+    GrpcTarget,
+    ListenAddress,
+    Reflection,
+    Transport,
+    WebhookSecrets,
+)
 
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)$")
 _SECRET_NAMES = ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET")
@@ -56,6 +64,23 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_GRPC_TRANSPORT",
         description="What carries the calls of SyncService: `grpcio`, or `native`, which is faster, needs the extra of "
         "that name, and has no TLS of its own: for meshes, sidecars and loopback.",
+    )
+    policy_file: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_POLICY_FILE",
+        description="Which caller may make which gRPC calls, TOML; read anew when it changes. Without it nobody may "
+        "make any, except in `clerksync dev`.",
+    )
+    tokens_file: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_TOKENS_FILE",
+        description="The hashes of the bearer tokens that callers may use, as `clerksync token` prints them; read anew "
+        "when it changes.",
+    )
+    reflection: Reflection = Field(
+        default="operators",
+        validation_alias="CLERKSYNC_REFLECTION",
+        description="Who may ask for the gRPC contract: `operators`, as the policy says; `everyone`; or `off`, nobody.",
     )
     http_listen: ListenAddress = Field(
         default=Address("127.0.0.1", 8080),

@@ -120,7 +120,7 @@ async def in_process(database_url: str, *, long_lived_tokens: bool = False) -> A
     variables = _variables(database_url, long_lived_tokens=long_lived_tokens)
 
     async def start(*, service: bool = False, front: bool = False, **more: str) -> Application:
-        application = Application(load_settings(**(variables | more)), service=service, front=front)
+        application = Application(load_settings(**(variables | more)), service=service, front=front, dev=True)
         await application.start()
         stop.push_async_callback(application.stop)
         return application

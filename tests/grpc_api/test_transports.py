@@ -18,6 +18,7 @@ from stack import Stack
 from transports import NATIVE
 
 from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
+from clerksync_server.access.authorizer import everyone
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import CannotListen, GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
@@ -68,7 +69,7 @@ class Served:
 
 def make_server(servicer: Servicer, transport: Transport) -> GrpcServer:
     unused: Any = None
-    return GrpcServer(servicer, DeliveryServicer(unused), transport)
+    return GrpcServer(servicer, DeliveryServicer(unused), access=everyone(), transport=transport)
 
 
 @pytest.fixture

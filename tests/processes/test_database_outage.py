@@ -38,7 +38,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 async def stack(postgres: EmbeddedPostgres) -> AsyncIterator[Stack]:
     await migrate(postgres.dsn)
     settings = load_settings(DATABASE_URL=postgres.dsn, CLERK_WEBHOOK_SECRET=WEBHOOK_SECRET, **LOOPBACK)
-    application = Application(settings, service=True, front=True)
+    application = Application(settings, service=True, front=True, dev=True)
     await application.start()
     async with Stack(application, settings) as running:
         yield running

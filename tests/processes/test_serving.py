@@ -178,7 +178,7 @@ def test_port_in_use(variable: str, postgres_server_dsn: str) -> None:
 async def test_draining_is_told_with_its_reason(database_url: str) -> None:
     """A call that reaches a stopping process on an open connection is UNAVAILABLE with the reason SHUTTING_DOWN."""
     settings = load_settings(DATABASE_URL=database_url, **LOOPBACK, **SECRET)
-    application = Application(settings, service=True, front=False)
+    application = Application(settings, service=True, front=False, dev=True)
     await application.start()
     try:
         async with grpc.aio.insecure_channel(str(application.grpc_address)) as channel:

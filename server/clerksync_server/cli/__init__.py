@@ -7,7 +7,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from clerksync_server.cli import deliveries, dev, doctor, explain, migrate, prune, send_event, serve
+from clerksync_server.cli import deliveries, dev, doctor, explain, migrate, prune, send_event, serve, token
 from clerksync_server.cli.failure import KNOWN_FAILURES, exit_code_of
 
 _app = typer.Typer(
@@ -43,6 +43,7 @@ _app.command()(send_event.send_event)
 _app.command()(doctor.doctor)
 _app.command()(explain.explain)
 _app.command()(prune.prune)
+_app.command()(token.token)
 _app.add_typer(deliveries.app, name="deliveries")
 
 

@@ -68,7 +68,7 @@ async def _run(settings: Settings, *, play_story: bool) -> None:
     assert settings.database_url is not None
     dsn = settings.database_url.get_secret_value()
     await migrate(dsn)
-    application = Application(settings, service=True, front=True)
+    application = Application(settings, service=True, front=True, dev=True)
     await application.start()
     try:
         console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)

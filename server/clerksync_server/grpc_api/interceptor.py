@@ -22,6 +22,8 @@ import structlog
 from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
+from clerksync_server.access.authorizer import Access
+from clerksync_server.access.callers import set_present_caller
 from clerksync_server.errors import (
     ClerksyncError,
     DatabaseRefused,
@@ -84,7 +86,8 @@ class CallInterceptor:
     is no grpc.aio.ServerInterceptor: those are asked anew with each call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self._refusing = False
         self._calls = _InProgress()
         self._streams = _InProgress()
@@ -104,28 +107,59 @@ class CallInterceptor:
         """What generated code registers a servicer with, so that its methods are wrapped."""
         return _Wrapping(server, self._wrapped)
 
-    def _wrapped(self, name: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+    def guarding(self, server: grpc.aio.Server) -> "_Wrapping":
+        """The same for a servicer that answers for itself, so that only its callers are checked."""
+        return _Wrapping(server, self._guarded)
+
+    def _guarded(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+        answer: Any = handler.stream_stream
+        assert answer is not None, "only reflection is guarded, whose one method streams both ways"
+
+        async def handle(requests: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
+            try:
+                await self._access.admit(method, context, context.invocation_metadata() or ())
+            except ClerksyncError as error:
+                await _abort(error, context, ())
+            async for response in answer(requests, context):
+                yield response
+
+        return grpc.stream_stream_rpc_method_handler(
+            handle, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+        )
+
+    def _wrapped(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
-                self._around_stream(name, handler.unary_stream),
+                self._around_stream(method, handler.unary_stream),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._around(name, handler.unary_unary),
+            self._around(method, handler.unary_unary),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
-    def _around(self, name: str, call: Any) -> Any:
+    async def _admit(self, method: str, context: "grpc.aio.ServicerContext[Any, Any]", metadata: "_Metadata") -> None:
+        caller = await self._access.admit(method, context, metadata)
+        set_present_caller(caller)
+        bind_contextvars(caller=caller.identity)
+
+    def _around(self, method: str, call: Any) -> Any:
+        name = _name_of(method)
+        checked = self._access.asks
+
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             started = time.perf_counter()
-            trailers = _recognize(context)
+            metadata: _Metadata = context.invocation_metadata() or ()
+            trailers = _recognize(context, metadata)
             code, alarming = "CANCELLED", False
             try:
                 with self._calls:
                     if self._refusing:
                         raise ShuttingDown
+                    if checked:
+                        await self._admit(method, context, metadata)
                     response = await call(request, context)
                 code = "OK"
                 return response
@@ -139,17 +173,20 @@ class CallInterceptor:
 
         return handle
 
-    def _around_stream(self, name: str, call: Any) -> Any:
+    def _around_stream(self, method: str, call: Any) -> Any:
         """Streams are not counted among the calls: they take as long as their callers like."""
+        name = _name_of(method)
 
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
             started = time.perf_counter()
-            trailers = _recognize(context)
+            metadata: _Metadata = context.invocation_metadata() or ()
+            trailers = _recognize(context, metadata)
             code, alarming = "CANCELLED", False
             with self._streams:
                 try:
                     if self._refusing:
                         raise ShuttingDown
+                    await self._admit(method, context, metadata)
                     # Closed here whatever happens: a cancelled call would leave it to the garbage collector.
                     async with self._until_drained(), contextlib.aclosing(call(request, context)) as responses:
                         async for response in responses:
@@ -191,15 +228,22 @@ class _Wrapping:
         """Nothing: generated code registers each method in both ways."""
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        wrapped = {name: self._wrapped(name, handler) for name, handler in method_handlers.items()}
+        wrapped = {name: self._wrapped(f"{service_name}/{name}", handler) for name, handler in method_handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
         self._server.add_registered_method_handlers(service_name, wrapped)
 
 
 _Trailers = tuple[tuple[str, str], ...]
+_Metadata = Any
+"""Pairs of names and values: text, but for names that end in -bin."""
 
 
-def _recognize(context: "grpc.aio.ServicerContext[Any, Any]") -> _Trailers:
+def _name_of(method: str) -> str:
+    """Without the service, as log and metrics call it."""
+    return method.rpartition("/")[2]
+
+
+def _recognize(context: "grpc.aio.ServicerContext[Any, Any]", metadata: _Metadata) -> _Trailers:
     """Gives the call its request id and its trace, for all that is logged meanwhile; returns the trailers.
 
     The request id is the caller's, if it is fit for a log line, or a new one. The trace is the one that the call is
@@ -207,8 +251,6 @@ def _recognize(context: "grpc.aio.ServicerContext[Any, Any]") -> _Trailers:
     """
     request_id: str | None = None
     trace_id: str | None = None
-    # Text, as of every key that does not end in -bin.
-    metadata: Any = context.invocation_metadata() or ()
     for key, value in metadata:
         if key == _REQUEST_ID:
             if request_id is None and _GOOD_REQUEST_ID.fullmatch(value):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from clerksync.v1 import (
     delivery_service_pb2,
@@ -11,11 +11,12 @@ from clerksync.v1 import (
     sync_service_pb2,
     sync_service_pb2_grpc,
 )
+from clerksync_server.access.authorizer import Access
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.interceptor import CallInterceptor
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.grpc_api.transport import make_server
-from clerksync_server.setting_types import Address, Transport
+from clerksync_server.setting_types import Address, Reflection, Transport
 
 _SYNC_SERVICE = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 _DELIVERY_SERVICE = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name
@@ -32,17 +33,28 @@ class CannotListen(Exception):
 class GrpcServer:
     """SyncService and DeliveryService on one port, with `grpc.health.v1` and reflection."""
 
-    def __init__(self, sync: SyncServicer, deliveries: DeliveryServicer, transport: Transport = "grpcio") -> None:
-        self._calls = CallInterceptor()
+    def __init__(
+        self,
+        sync: SyncServicer,
+        deliveries: DeliveryServicer,
+        *,
+        access: Access,
+        reflection_for: Reflection = "operators",
+        transport: Transport = "grpcio",
+    ) -> None:
+        self._calls = CallInterceptor(access)
         self._server = make_server(transport)
         self._health = health.aio.HealthServicer()
         ours: Any = self._calls.wrapping(self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, ours)
         delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, ours)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            [_SYNC_SERVICE, _DELIVERY_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
-        )
+        if reflection_for != "off":
+            names = [_SYNC_SERVICE, _DELIVERY_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflecting: Any = self._server if reflection_for == "everyone" else self._calls.guarding(self._server)
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                reflection.aio.ReflectionServicer(names), reflecting
+            )
 
     async def start(self, address: Address) -> Address:
         """Returns the address with the port that was taken. Raises CannotListen."""

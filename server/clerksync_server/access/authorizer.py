@@ -1,0 +1,96 @@
+"""Lets calls in, or turns them away."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from clerksync_server.access.callers import ANONYMOUS, Caller
+from clerksync_server.access.policy import Policy
+from clerksync_server.access.tokens import hash_of
+from clerksync_server.errors import NotAllowed, Unauthenticated
+
+_SCHEME = "bearer "
+_MAX_TOKEN = 16 * 1024
+_DNS_NAMES, _URIS = "x509_dns", "x509_uri"
+"""What gRPC calls the subject alternative names of a certificate, by their kinds."""
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class TokenVerifier(Protocol):
+    """Knows bearer tokens of one kind."""
+
+    async def identity_of(self, token: str) -> str | None:
+        """Whose token it is; None if it is not of this kind. Raises Unauthenticated if it is, and is not valid."""
+        ...
+
+
+class Access:
+    """Tells who calls, by certificate or bearer token, and asks the policy."""
+
+    def __init__(
+        self,
+        policy: Callable[[], Policy] | None,
+        *,
+        tokens: Callable[[], Mapping[str, str]] = dict,
+        verifiers: Sequence[TokenVerifier] = (),
+    ) -> None:
+        """Without a policy everybody may do everything. `tokens` are names by the hashes of their tokens."""
+        self._policy = policy
+        self._tokens = tokens
+        self._verifiers = verifiers
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is asked who they are."""
+        return self._policy is not None
+
+    async def admit(self, method: str, context: Any, metadata: Metadata) -> Caller:
+        """Who makes a call of a method, `package.Service/Method`. Raises Unauthenticated or NotAllowed."""
+        if self._policy is None:
+            return _ANYBODY
+        policy = self._policy()
+        identities = [*await self._of_token(metadata), *_of_certificate(context)]
+        known = [(identity, grant) for identity in identities if (grant := policy.of(identity)) is not None]
+        for identity, grant in known:
+            if method in grant.methods:
+                return Caller(identity, grant.must_prove_sessions, grant.calls_per_second)
+        if identities:
+            raise NotAllowed
+        anybody = policy.of(ANONYMOUS)
+        if anybody is None or method not in anybody.methods:
+            raise Unauthenticated("a client certificate or a bearer token is needed", missing=True)
+        return Caller(ANONYMOUS, anybody.must_prove_sessions, anybody.calls_per_second)
+
+    async def _of_token(self, metadata: Metadata) -> list[str]:
+        given = [value for key, value in metadata if key == "authorization"]
+        if not given:
+            return []
+        header = given[0]
+        if len(given) > 1 or not isinstance(header, str) or header[: len(_SCHEME)].lower() != _SCHEME:
+            raise Unauthenticated("authorization: expected one value, Bearer and a token")
+        token = header[len(_SCHEME) :].strip()
+        if not 0 < len(token) <= _MAX_TOKEN:
+            raise Unauthenticated("authorization: the token is missing or too long")
+        if (name := self._tokens().get(hash_of(token))) is not None:
+            return [f"token:{name}"]
+        for verifier in self._verifiers:
+            if (identity := await verifier.identity_of(token)) is not None:
+                return [identity]
+        raise Unauthenticated("authorization: the token is not known here")
+
+
+_ANYBODY = Caller(ANONYMOUS)
+
+
+def everyone() -> Access:
+    """For development and tests: nobody is asked who they are."""
+    return Access(None)
+
+
+def _of_certificate(context: Any) -> list[str]:
+    """The names in the client's certificate, which the transport has verified: of DNS, and URIs such as SPIFFE ids."""
+    properties: Mapping[str, Iterable[bytes]] = context.auth_context() or {}
+    return [
+        *(f"dns:{name.decode('ascii', 'replace')}" for name in properties.get(_DNS_NAMES, ())),
+        *(uri.decode("ascii", "replace") for uri in properties.get(_URIS, ())),
+    ]

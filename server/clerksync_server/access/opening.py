@@ -1,0 +1,44 @@
+"""Makes what lets calls in, by the settings."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from clerksync_server.access.authorizer import Access, TokenVerifier, everyone
+from clerksync_server.access.files import FileRefused, ReloadedFile
+from clerksync_server.access.policy import NOBODY, parse_policy
+from clerksync_server.access.tokens import parse_tokens
+from clerksync_server.settings import ENVIRONMENT_NAMES, InvalidSettings, Settings
+
+_Content = TypeVar("_Content")
+_log = structlog.get_logger(__name__)
+
+
+def access_of(settings: Settings, *, dev: bool, verifiers: tuple[TokenVerifier, ...] = ()) -> Access:
+    """Everybody may call in `dev`, unless a policy was given; elsewhere nobody, until one is.
+
+    Raises InvalidSettings for files that cannot be used.
+    """
+    if dev and settings.policy_file is None:
+        return everyone()
+    problems: list[str] = []
+
+    def opened(name: str, parse: Callable[[bytes], _Content]) -> ReloadedFile[_Content] | None:
+        path = getattr(settings, name)
+        try:
+            return None if path is None else ReloadedFile(path, parse)
+        except FileRefused as error:
+            problems.append(f"{ENVIRONMENT_NAMES[name]}: {error}")
+            return None
+
+    policy, tokens = opened("policy_file", parse_policy), opened("tokens_file", parse_tokens)
+    if problems:
+        raise InvalidSettings("\n".join(problems))
+    if policy is None:
+        _log.warning("every call is turned away", hint=f"{ENVIRONMENT_NAMES['policy_file']} tells who may call")
+    return Access(
+        (lambda: NOBODY) if policy is None else policy.current,
+        tokens=dict if tokens is None else tokens.current,
+        verifiers=verifiers,
+    )
