@@ -81,8 +81,10 @@ class Unauthenticated(ClerksyncError):
 class NotAllowed(ClerksyncError):
     """The policy does not let this caller make this call."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: str) -> None:
+        """`identity` is for the log."""
         super().__init__("the policy does not let this caller make this call")
+        self.identity = identity
 
 
 class SessionTokenProblem(StrEnum):

@@ -55,7 +55,7 @@ class Access:
             if method in grant.methods:
                 return Caller(identity, grant.must_prove_sessions, grant.calls_per_second)
         if identities:
-            raise NotAllowed
+            raise NotAllowed(identities[0])
         anybody = policy.of(ANONYMOUS)
         if anybody is None or method not in anybody.methods:
             raise Unauthenticated("a client certificate or a bearer token is needed", missing=True)

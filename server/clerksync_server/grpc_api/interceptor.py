@@ -28,6 +28,7 @@ from clerksync_server.errors import (
     ClerksyncError,
     DatabaseRefused,
     DatabaseUnavailable,
+    NotAllowed,
     ShuttingDown,
 )
 from clerksync_server.grpc_api.status import code_name, status_of
@@ -289,6 +290,8 @@ def _judge(error: Exception) -> tuple[str, bool]:
     """The code that a call ends with, and whether somebody should look. Tells the log what the caller is not told."""
     if isinstance(error, DatabaseUnavailable | DatabaseRefused):
         bind_contextvars(database_error=error.detail)
+    elif isinstance(error, NotAllowed):
+        bind_contextvars(caller=error.identity)
     elif not isinstance(error, ClerksyncError):
         _log.error("defect", error=type(error).__name__, frames=frames_of(error))
     code = code_name(status_of(error))
