@@ -19,6 +19,7 @@ MAX_LENGTH = 8192
 """In characters. Clerk's tokens, which have to fit a cookie, stay below 4 KiB."""
 _FORM = re.compile(r"[A-Za-z0-9_-]{1,2048}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _NO_JWT = "is not a JWT"
+_ILL_FORMED = "is ill-formed"
 _TIMES = ("exp", "nbf", "iat")
 _TEXTS: Mapping[type[exceptions.InvalidTokenError], str] = {
     exceptions.ExpiredSignatureError: "has expired",
@@ -94,14 +95,14 @@ def verified_claims(
         except exceptions.InvalidTokenError as error:
             raise TokenRejected(_text_of(error)) from None
         except Exception:  # noqa: BLE001  (signed or not, it is not what PyJWT takes)
-            raise TokenRejected("has claims that are ill-formed") from None
+            raise TokenRejected(_ILL_FORMED) from None
     raise rejected
 
 
 def _text_of(error: exceptions.InvalidTokenError) -> str:
     if isinstance(error, exceptions.MissingRequiredClaimError):
         return f"lacks the claim {error.claim}"
-    return next((text for kind, text in _TEXTS.items() if isinstance(error, kind)), "is ill-formed")
+    return next((text for kind, text in _TEXTS.items() if isinstance(error, kind)), _ILL_FORMED)
 
 
 _Proof = TypeVar("_Proof")

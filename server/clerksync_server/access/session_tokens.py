@@ -108,7 +108,7 @@ def _proof_of(claims: Mapping[str, Any]) -> SessionProof:
         # By way of microseconds, as a datetime of it is made: the caller may pass one beside the token.
         issued_at_ms = round(claims["iat"] * 1_000_000) // 1000
     except (OverflowError, ValueError):
-        raise TokenRejected("has claims that are ill-formed") from None
+        raise TokenRejected("is ill-formed") from None
     return SessionProof(claims["sub"], _organization_in(claims), issued_at_ms)
 
 
