@@ -18,6 +18,8 @@ _WITHIN: Final = ("payload", "decoded", "claims", "clerk_claims", "decoded_token
 
 
 _COOKIE: Final = "__session"
+_BETWEEN_COOKIES: Final = re.compile("[;,]")
+"""Django joins the values of several headers by commas, these too."""
 _JWT: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _LONGEST_TOKEN: Final = 8192
 
@@ -120,7 +122,7 @@ def _with(identity: Identity, authorization: str | None, cookie: str | None) -> 
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not _is_jwt(token):
-        named = (part.strip().partition("=") for part in (cookie or "").split(";"))
+        named = (part.strip().partition("=") for part in _BETWEEN_COOKIES.split(cookie or ""))
         token = next((value for name, _, value in named if name == _COOKIE and _is_jwt(value)), "")
     return replace(identity, session_token=token) if token else identity
 
