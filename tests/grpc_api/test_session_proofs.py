@@ -150,7 +150,7 @@ async def test_in_a_batch_each_has_its_own_outcome(verifying: Stack) -> None:
 def reason_of(result: sync_service_pb2.EnsureUserProfileResult) -> str:
     info = error_details_pb2.ErrorInfo()
     assert result.error.details[0].Unpack(info)
-    return info.reason
+    return str(info.reason)
 
 
 async def test_an_organization_is_proven_by_the_token_of_somebody_in_it(verifying: Stack) -> None:
