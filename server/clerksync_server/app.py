@@ -12,6 +12,7 @@ from aiohttp import web
 
 from clerksync_server.access.authorizer import Access
 from clerksync_server.access.opening import access_of
+from clerksync_server.access.session_tokens import session_tokens_of
 from clerksync_server.clerk.signature import SignatureVerifier
 from clerksync_server.database.connection import Database
 from clerksync_server.database.monitor import DatabaseMonitor
@@ -59,8 +60,10 @@ class SyncServiceProcess:
         )
         deliveries = Deliveries(self._database, instance_id=settings.instance_id)
         self._removals = RemovalFeed(self._database, settings.direct_dsn)
+        self._session_tokens = session_tokens_of(settings)
+        ensure, explain = Ensure(self._database, policy), Explain(self._database, policy)
         self._server = GrpcServer(
-            SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy), self._removals),
+            SyncServicer(deliveries, ensure, explain, self._removals, self._session_tokens),
             DeliveryServicer(deliveries),
             access=access,
             reflection_for=settings.reflection,
@@ -72,6 +75,8 @@ class SyncServiceProcess:
 
     async def start(self) -> Address:
         await self._database.open()
+        if self._session_tokens is not None:
+            await self._session_tokens.start()
         address = await self._server.start(self._settings.grpc_listen)
         await self._monitor.check()
         self._background = [
@@ -86,6 +91,8 @@ class SyncServiceProcess:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        if self._session_tokens is not None:
+            await self._session_tokens.close()
         await self._database.close()
 
     async def tell_health(self) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +16,8 @@ _TARGET = re.compile(
     r"(?:dns:(?://[^/]*/)?[^/:]+(?::\d{1,5})?|(?:ipv4|ipv6|unix|unix-abstract|xds|passthrough):.+|(?:\[[0-9A-Fa-f:]+\]|[\w.-]+):\d{1,5})"
 )
 _URL_EXAMPLE = "expected postgresql://user:password@host:5432/database, with special characters percent-encoded"
+
+_JWKS_EXAMPLE = "expected the path of a file, or https://HOST/PATH without a password"
 
 
 class Address(NamedTuple):
@@ -73,6 +76,43 @@ def _split(value: Any) -> Any:
     return parts
 
 
+def _origins(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not origins:
+        # Not the same as unset, which lets everything pass.
+        raise ValueError("names none: expected origins as https://app.example.com, separated by commas")
+    if any(origin.endswith("/") for origin in origins):
+        raise ValueError("an origin has no slash at its end: expected https://app.example.com")
+    return origins
+
+
+def _jwks_location(value: str) -> str:
+    """A path, or a URL that nobody on the way can change the answer of."""
+    if "://" not in value:
+        return value
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        raise ValueError(_JWKS_EXAMPLE) from None
+    if not host or "@" in url.netloc or "#" in value:
+        raise ValueError(_JWKS_EXAMPLE)
+    if url.scheme == "https" or (url.scheme == "http" and _is_loopback(host)):
+        return value
+    raise ValueError(f"{_JWKS_EXAMPLE}; http:// only on the loopback interface")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     if value:
         SignatureVerifier([secret.get_secret_value() for secret in value])
@@ -97,3 +137,5 @@ WebhookSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_spl
 GrpcTarget = Annotated[str, AfterValidator(_target)]
 Reflection = Literal["operators", "everyone", "off"]
 Transport = Annotated[Literal["grpcio", "native"], AfterValidator(_transport)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+JwksLocation = Annotated[str, AfterValidator(_jwks_location)]

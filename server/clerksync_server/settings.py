@@ -14,7 +14,9 @@ from clerksync_server.setting_types import (
     Address,
     DatabaseUrl,
     GrpcTarget,
+    JwksLocation,
     ListenAddress,
+    Origins,
     Reflection,
     Transport,
     WebhookSecrets,
@@ -105,6 +107,59 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_DATABASE_POOL_SIZE",
         description="The most connections in the pool of one SyncService, 1 to 100; beside it are seven with purposes "
         "of their own.",
+    )
+    clerk_jwt_key: str | None = Field(
+        default=None,
+        validation_alias="CLERK_JWT_KEY",
+        description="The public key that Clerk signs session tokens with, in PEM, as the dashboard shows it; several "
+        "one after the other while they change. Verifies the tokens that Ensure calls carry.",
+    )
+    clerk_jwks: JwksLocation | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_CLERK_JWKS",
+        description="Where Clerk's public keys are found instead, or as well: the path of a JWKS, or "
+        "`https://YOUR-FRONTEND-API/.well-known/jwks.json`.",
+    )
+    clerk_issuer: str | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_CLERK_ISSUER",
+        description="The issuer (`iss`) that session tokens have to name: `https://` and the Frontend API. Without it "
+        "the key alone decides.",
+    )
+    authorized_parties: Origins = Field(
+        default=(),
+        validation_alias="CLERKSYNC_AUTHORIZED_PARTIES",
+        description="The origins that session tokens may have been issued for (`azp`), as `https://app.example.com`, "
+        "separated by commas. Without it any.",
+    )
+    kubernetes_issuer: str | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_KUBERNETES_ISSUER",
+        description="The issuer (`iss`) of the cluster's service-account tokens. With it callers may prove who they "
+        "are by such a token.",
+    )
+    kubernetes_audience: str = Field(
+        default="clerksync",
+        validation_alias="CLERKSYNC_KUBERNETES_AUDIENCE",
+        description="The audience (`aud`) that service-account tokens have to be for.",
+    )
+    kubernetes_jwks: JwksLocation | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_KUBERNETES_JWKS",
+        description="Where the cluster's public keys are found: the path of a JWKS, or a URL; in the cluster "
+        "`https://kubernetes.default.svc/openid/v1/jwks`.",
+    )
+    kubernetes_ca: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_KUBERNETES_CA",
+        description="The certificates to trust at that URL, in PEM; in the cluster "
+        "`/var/run/secrets/kubernetes.io/serviceaccount/ca.crt`. Without it those of the system.",
+    )
+    kubernetes_token_file: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_KUBERNETES_TOKEN_FILE",
+        description="The bearer token to ask that URL with, read anew each time; in the cluster "
+        "`/var/run/secrets/kubernetes.io/serviceaccount/token`.",
     )
     max_token_age_s: int = Field(
         default=60,
@@ -205,6 +260,28 @@ def _misspelt() -> list[str]:
     ]
 
 
+def _halves(settings: Settings) -> list[str]:
+    """Settings that do nothing without another one."""
+    needs = {
+        "kubernetes_issuer": "kubernetes_jwks",
+        "kubernetes_jwks": "kubernetes_issuer",
+        "kubernetes_ca": "kubernetes_jwks",
+        "kubernetes_token_file": "kubernetes_jwks",
+    }
+    problems = [
+        f"{ENVIRONMENT_NAMES[name]}: does nothing without {ENVIRONMENT_NAMES[other]}, which is not set"
+        for name, other in needs.items()
+        if getattr(settings, name) is not None and getattr(settings, other) is None
+    ]
+    if not (settings.clerk_jwt_key or settings.clerk_jwks):
+        problems += [
+            f"{ENVIRONMENT_NAMES[name]}: does nothing without CLERK_JWT_KEY or CLERKSYNC_CLERK_JWKS"
+            for name in ("clerk_issuer", "authorized_parties")
+            if getattr(settings, name)
+        ]
+    return problems
+
+
 def load_settings(*required: str, **overrides: Any) -> Settings:
     """Reads the environment. `required` names settings that must be there for the command at hand.
 
@@ -216,6 +293,7 @@ def load_settings(*required: str, **overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
         missing = [name for name in required if not getattr(settings, name)]
+        problems += _halves(settings)
     except ValidationError as error:
         problems += [
             f"{_source_of(str(detail['loc'][0]))}: {detail['msg'].removeprefix('Value error, ')}"

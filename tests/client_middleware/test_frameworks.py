@@ -119,7 +119,7 @@ async def test_lifespan_passes_through(fake: FakeSyncService) -> None:
         ({"TARGET": 17}, "CLERKSYNC['TARGET']: expected a gRPC target"),
         (
             {"TARGET": "x", "BUDGET": 1},
-            "CLERKSYNC['BUDGET']: there is no such key; there are TARGET, IDENTIFY, BUDGET_S",
+            "CLERKSYNC['BUDGET']: there is no such key; there are TARGET, IDENTIFY, PASS_SESSION_TOKEN",
         ),
         ({"TARGET": "x", "BUDGET_S": 0}, "CLERKSYNC['BUDGET_S']: expected more than 0"),
         ({"TARGET": "x", "ON_REMOVED": "ignore"}, "CLERKSYNC['ON_REMOVED']: expected \"refuse\""),

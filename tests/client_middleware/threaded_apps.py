@@ -34,7 +34,7 @@ class Flask(ThreadedApp):
         return app
 
     def request_in_thread(self, headers: Mapping[str, str]) -> Answer:
-        response = self.app.test_client().get("/", headers=dict(headers))
+        response = self.app.test_client(use_cookies=False).get("/", headers=dict(headers))
         if response.status_code == 403:
             assert "no-store" == response.headers["cache-control"]
         return response.status_code, response.get_json() if response.status_code in {200, 403} else None

@@ -125,6 +125,26 @@ ALL_ERRORS = [
     (errors.Refused(Verdict.EVIDENCE_TOO_OLD), grpc.StatusCode.FAILED_PRECONDITION, "EVIDENCE_TOO_OLD"),
     (errors.DeliveryNotFound(), grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"),
     (errors.DeliveryContended(), grpc.StatusCode.ABORTED, "DELIVERY_CONTENDED"),
+    (errors.Unauthenticated("text", missing=True), grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_MISSING"),
+    (errors.Unauthenticated("text"), grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID"),
+    (errors.NotAllowed("marked"), grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED"),
+    (
+        errors.SessionTokenRefused(errors.SessionTokenProblem.MISSING, "text"),
+        grpc.StatusCode.UNAUTHENTICATED,
+        "SESSION_TOKEN_MISSING",
+    ),
+    (
+        errors.SessionTokenRefused(errors.SessionTokenProblem.INVALID, "text"),
+        grpc.StatusCode.UNAUTHENTICATED,
+        "SESSION_TOKEN_INVALID",
+    ),
+    (
+        errors.SessionTokenRefused(errors.SessionTokenProblem.MISMATCH, "text"),
+        grpc.StatusCode.PERMISSION_DENIED,
+        "SESSION_TOKEN_MISMATCH",
+    ),
+    (errors.Overloaded(), grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    (errors.RateLimited(3), grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
     (errors.DatabaseUnavailable("marked"), grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     (errors.ShuttingDown(), grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
     (errors.DatabaseRefused("marked"), grpc.StatusCode.INTERNAL, "INTERNAL"),
@@ -134,12 +154,13 @@ ALL_ERRORS = [
 
 @pytest.mark.parametrize(("error", "code", "reason"), ALL_ERRORS, ids=lambda value: getattr(value, "name", None))
 def test_the_table(error: Exception, code: grpc.StatusCode, reason: str) -> None:
-    """Each error has its code and one ErrorInfo; UNAVAILABLE tells when to come again; no detail for the log leaks."""
+    """Each error has its code and one ErrorInfo; what passes tells when to come again; no detail for the log leaks."""
     status = status_of(error)
 
     assert code.value[0] == status.code
     assert [reason] == [info.reason for info in unpacked(status, error_details_pb2.ErrorInfo)]
-    assert (code is grpc.StatusCode.UNAVAILABLE) == bool(unpacked(status, error_details_pb2.RetryInfo))
+    passes = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert passes == bool(unpacked(status, error_details_pb2.RetryInfo))
     assert "marked" not in status.message
 
 

@@ -32,6 +32,15 @@ def test_the_defaults() -> None:
         "CLERKSYNC_OPS_LISTEN": ("127.0.0.1", 9090),
         "CLERKSYNC_SERVICE_TARGET": "127.0.0.1:50051",
         "CLERKSYNC_DATABASE_POOL_SIZE": 8,
+        "CLERK_JWT_KEY": None,
+        "CLERKSYNC_CLERK_JWKS": None,
+        "CLERKSYNC_CLERK_ISSUER": None,
+        "CLERKSYNC_AUTHORIZED_PARTIES": (),
+        "CLERKSYNC_KUBERNETES_ISSUER": None,
+        "CLERKSYNC_KUBERNETES_AUDIENCE": "clerksync",
+        "CLERKSYNC_KUBERNETES_JWKS": None,
+        "CLERKSYNC_KUBERNETES_CA": None,
+        "CLERKSYNC_KUBERNETES_TOKEN_FILE": None,
         "CLERKSYNC_MAX_TOKEN_AGE": 60,
         "CLERKSYNC_TOMBSTONE_RETENTION_DAYS": 90,
         "CLERKSYNC_LEDGER_RETENTION_DAYS": 90,
@@ -257,3 +266,66 @@ def test_a_transport_that_is_not_there(monkeypatch: pytest.MonkeyPatch, problems
     assert "'grpcio' or 'native'" in unknown
     assert absent.startswith("CLERKSYNC_GRPC_TRANSPORT: ")
     assert "pip install 'clerksync[server,native]'" in absent
+
+
+@pytest.mark.parametrize("name", ["CLERKSYNC_CLERK_JWKS", "CLERKSYNC_KUBERNETES_JWKS"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"http://{MARK}.example.com/jwks",
+        f"https://{MARK}:x@example.com/jwks",
+        f"ftp://example.com/{MARK}",
+        f"https:///{MARK}",
+        f"https://example.com:99999/{MARK}",
+        f"https://example.com/#{MARK}",
+    ],
+)
+def test_keys_come_from_a_file_or_a_safe_url(name: str, value: str, problems: Any) -> None:
+    """Whoever could change the answer on its way would decide who is let in."""
+    told = [problem for problem in problems(**{name: value}) if problem.startswith(f"{name}: expected the path")]
+
+    assert 1 == len(told)
+    assert MARK not in told[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/etc/jwks.json", "https://clerk.example.com/.well-known/jwks.json", "http://127.0.0.1:8/x", "http://[::1]/x"],
+)
+def test_safe_places_of_keys_are_taken(value: str, load: Any) -> None:
+    """A path, https anywhere, and http on this machine."""
+    assert load(CLERKSYNC_CLERK_JWKS=value).clerk_jwks == value
+
+
+def test_authorized_parties_are_split(load: Any) -> None:
+    """Spaces around the commas do not count."""
+    loaded = load(CLERK_JWT_KEY="x", CLERKSYNC_AUTHORIZED_PARTIES="https://a.example.com , https://b.example.com")
+
+    assert loaded.authorized_parties == ("https://a.example.com", "https://b.example.com")
+
+
+@pytest.mark.parametrize("value", [",", " , ", f"https://{MARK}/"])
+def test_parties_that_could_never_match_are_told(value: str, problems: Any) -> None:
+    """A list that names nobody is not the same as none, and `azp` has no slash at its end."""
+    (told,) = problems(CLERK_JWT_KEY="x", CLERKSYNC_AUTHORIZED_PARTIES=value)
+
+    assert told.startswith("CLERKSYNC_AUTHORIZED_PARTIES: ")
+    assert MARK not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("CLERKSYNC_CLERK_ISSUER", "CLERK_JWT_KEY or CLERKSYNC_CLERK_JWKS"),
+        ("CLERKSYNC_AUTHORIZED_PARTIES", "CLERK_JWT_KEY or CLERKSYNC_CLERK_JWKS"),
+        ("CLERKSYNC_KUBERNETES_ISSUER", "CLERKSYNC_KUBERNETES_JWKS"),
+        ("CLERKSYNC_KUBERNETES_JWKS", "CLERKSYNC_KUBERNETES_ISSUER"),
+        ("CLERKSYNC_KUBERNETES_CA", "CLERKSYNC_KUBERNETES_JWKS"),
+        ("CLERKSYNC_KUBERNETES_TOKEN_FILE", "CLERKSYNC_KUBERNETES_JWKS"),
+    ],
+)
+def test_half_of_a_setting_is_told(name: str, needed: str, problems: Any) -> None:
+    """What protects nothing because something else is missing is a mistake, not a default."""
+    (told,) = problems(**{name: MARK})
+
+    assert told.startswith(f"{name}: does nothing without {needed}")

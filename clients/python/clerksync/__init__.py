@@ -26,6 +26,7 @@ from clerksync.errors import (
     MembershipRemoved,
     OrganizationDeleted,
     Refused,
+    SessionTokenRefused,
     Unavailable,
     UserDeleted,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Organization",
     "OrganizationDeleted",
     "Refused",
+    "SessionTokenRefused",
     "SyncClient",
     "Unavailable",
     "UserDeleted",

@@ -1,5 +1,6 @@
 """What callers ask with, checked before it travels: what SyncService would refuse could spoil a whole batch."""
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -9,9 +10,13 @@ from clerksync.errors import InvalidRequest
 
 _FUTURE_LIMIT_S: Final = 86_400
 _TIME = "token_issued_at"
+_SESSION: Final = "session_token"
+_JWT: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 
 
-def checked(key: Key, issued_at: datetime | float | None, *, has_user: bool) -> datetime | None:
+def checked(
+    key: Key, issued_at: datetime | float | None, session_token: str | None = None, *, has_user: bool
+) -> datetime | None:
     """The time, in UTC. Raises InvalidRequest, which names everything that is ill-formed."""
     user, organization = key
     violations = {}
@@ -28,6 +33,8 @@ def checked(key: Key, issued_at: datetime | float | None, *, has_user: bool) -> 
         else:
             if moment.timestamp() > time.time() + _FUTURE_LIMIT_S:
                 violations[_TIME] = "lies more than a day in the future; expected the token's iat, which counts seconds"
+    if session_token is not None and not (isinstance(session_token, str) and _JWT.fullmatch(session_token)):
+        violations[_SESSION] = "is ill-formed; expected the JWT as Clerk issued it, at most 8,192 characters"
     if violations:
         raise InvalidRequest(violations)
     return moment

@@ -20,6 +20,8 @@ from clerksync.metadata import Metadata
 
 MAX_ITEMS: Final = 1000
 """What SyncService takes in one call."""
+MAX_TOKENS_LENGTH: Final = 2 * 1024 * 1024
+"""How many characters of session tokens travel in one call: SyncService takes messages of 4 MiB."""
 MAX_WAITING: Final = 10_000
 """More misses than this do not wait: SyncService is too slow for them, and memory is not to grow."""
 _LANES: Final = 2
@@ -46,11 +48,19 @@ class Call:
 class Question:
     """A pair to be asked for, and those who wait for the outcome."""
 
-    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "waiting")
+    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "session_token", "waiting")
 
-    def __init__(self, key: Key, issued_at: datetime | None, metadata: Metadata, asked_at: float) -> None:
+    def __init__(
+        self,
+        key: Key,
+        issued_at: datetime | None,
+        metadata: Metadata,
+        asked_at: float,
+        session_token: str | None = None,
+    ) -> None:
         self.key = key
         self.issued_at = issued_at
+        self.session_token = session_token
         self.metadata = metadata
         self.asked_at = asked_at
         self.call: Call | None = None
@@ -58,8 +68,13 @@ class Question:
         self.waiting: dict[Waiter, None] = {}
         """In the order in which they came."""
 
-    def answers(self, issued_at: datetime | None) -> bool:
-        """Whether its outcome will also be that of a token issued then: not if this one may be refused and that not."""
+    def answers(self, issued_at: datetime | None, session_token: str | None = None) -> bool:
+        """Whether its outcome will also be that of a token issued then: not if this one may be refused and that not.
+
+        With a token to verify or without one is not the same: either may be refused where the other is not.
+        """
+        if (session_token is None) is not (self.session_token is None):
+            return False
         if issued_at is None or self.issued_at is None:
             return issued_at is self.issued_at
         return issued_at <= self.issued_at
@@ -98,17 +113,19 @@ class Batcher:
         self._last_left_at = 0.0
         self._closed = False
 
-    def ask(self, key: Key, issued_at: datetime | None, metadata: Metadata) -> tuple[Question, bool]:
+    def ask(
+        self, key: Key, issued_at: datetime | None, metadata: Metadata, session_token: str | None = None
+    ) -> tuple[Question, bool]:
         """The question to wait for, and whether it was there already. Raises Unavailable if too many wait."""
         if self._closed:
             raise ClientClosed("the client is closed")
         question = self._open.get(key)
-        if question is not None and self._joins(question, issued_at):
+        if question is not None and self._joins(question, issued_at, session_token):
             return question, True
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable(f"{MAX_WAITING} others wait for SyncService already")
         now = self._now()
-        question = self._open[key] = Question(key, issued_at, metadata, now)
+        question = self._open[key] = Question(key, issued_at, metadata, now, session_token)
         self._waiting.append(question)
         on_the_way = len(self._on_the_way)
         if (
@@ -130,12 +147,18 @@ class Batcher:
         self._waiting = []
 
     @staticmethod
-    def _joins(question: Question, issued_at: datetime | None) -> bool:
-        if question.answers(issued_at):
+    def _joins(question: Question, issued_at: datetime | None, session_token: str | None) -> bool:
+        if question.answers(issued_at, session_token):
             return True
-        if question.call is not None or issued_at is None or question.issued_at is None:
+        if (
+            question.call is not None
+            or issued_at is None
+            or question.issued_at is None
+            or (session_token is None) is not (question.session_token is None)
+        ):
             return False
-        question.issued_at = issued_at  # The later token proves more, and has not been too late.
+        # The later token proves more, and has not been too late.
+        question.issued_at, question.session_token = issued_at, session_token
         return True
 
     def _leave(self) -> None:
@@ -147,7 +170,7 @@ class Batcher:
 
     async def _run(self) -> None:
         # What was asked before this task had its turn travels along; those that leave together share it.
-        size = min(math.ceil(len(self._waiting) / self._leaving), MAX_ITEMS)
+        size = _fitting(self._waiting, min(math.ceil(len(self._waiting) / self._leaving), MAX_ITEMS))
         self._leaving -= 1
         batch, self._waiting = self._waiting[:size], self._waiting[size:]
         call = Call()
@@ -170,6 +193,18 @@ class Batcher:
             if self._open.get(question.key) is question:
                 del self._open[question.key]
             question.settle(outcome)
+
+
+def _fitting(waiting: Sequence[Question], size: int) -> int:
+    """As many of the first `size` as have room for their tokens; at least one."""
+    length = 0
+    for index in range(size):
+        token = waiting[index].session_token
+        if token is not None:
+            length += len(token)
+            if length > MAX_TOKENS_LENGTH:
+                return index
+    return size
 
 
 def _this_task() -> "asyncio.Task[None]":

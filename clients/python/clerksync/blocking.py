@@ -60,6 +60,7 @@ class SyncClient:
         clerk_org_id: str,
         token_issued_at: datetime | float | None = None,
         *,
+        session_token: str | None = None,
         timeout_s: float | None = None,
     ) -> EnsuredUserProfile:
         """As `clerksync.SyncClient.ensure_user_profile`: the same arguments, results and errors."""
@@ -69,11 +70,16 @@ class SyncClient:
         if kept is not None:
             self.stats.hits += 1
             return cast("EnsuredUserProfile", kept)
-        work = background.session.ask_for_profile(key, token_issued_at, timeout_s)
+        work = background.session.ask_for_profile(key, token_issued_at, timeout_s, session_token)
         return cast("EnsuredUserProfile", self._wait(background, work, timeout_s))
 
     def ensure_organization(
-        self, clerk_org_id: str, token_issued_at: datetime | float | None = None, *, timeout_s: float | None = None
+        self,
+        clerk_org_id: str,
+        token_issued_at: datetime | float | None = None,
+        *,
+        session_token: str | None = None,
+        timeout_s: float | None = None,
     ) -> EnsuredOrganization:
         """As `clerksync.SyncClient.ensure_organization`."""
         background = self._started()
@@ -81,7 +87,7 @@ class SyncClient:
         if kept is not None:
             self.stats.hits += 1
             return cast("EnsuredOrganization", kept)
-        work = background.session.ask_for_organization(clerk_org_id, token_issued_at, timeout_s)
+        work = background.session.ask_for_organization(clerk_org_id, token_issued_at, timeout_s, session_token)
         return cast("EnsuredOrganization", self._wait(background, work, timeout_s))
 
     def kept_user_profile(self, clerk_user_id: str, clerk_org_id: str) -> EnsuredUserProfile | None:
@@ -184,7 +190,9 @@ class Guard:
         if isinstance(attempt, Decision):
             return attempt
         with attempt:
-            attempt.ensured = self._client.ensure_user_profile(*attempt.question, timeout_s=self._policy.budget_s)
+            attempt.ensured = self._client.ensure_user_profile(
+                *attempt.question, session_token=attempt.session_token, timeout_s=self._policy.budget_s
+            )
         return attempt.decision
 
 

@@ -44,12 +44,14 @@ class SyncClient:
         clerk_org_id: str,
         token_issued_at: datetime | float | None = None,
         *,
+        session_token: str | None = None,
         timeout_s: float | None = None,
     ) -> EnsuredUserProfile:
         """Returns the profile of a user in an organization; creates both if a webhook has not brought them yet.
 
         Call it after authentication, with what the VERIFIED session token says. `token_issued_at` is the token's
-        `iat`, as a datetime or in seconds. A kept answer costs about a microsecond and no call.
+        `iat`, as a datetime or in seconds. `session_token` is the token itself, for a SyncService that verifies it.
+        A kept answer costs about a microsecond and no call, and needs no token.
 
         Raises:
             Refused: the user was removed, the user or the organization was deleted, or the token is too old.
@@ -62,7 +64,7 @@ class SyncClient:
         if kept is not None and clerk_user_id:
             self.stats.hits += 1
             return cast("EnsuredUserProfile", kept)
-        answer = await session.ask_for_profile((clerk_user_id, clerk_org_id), token_issued_at, timeout_s)
+        answer = await session.ask_for_profile((clerk_user_id, clerk_org_id), token_issued_at, timeout_s, session_token)
         return cast("EnsuredUserProfile", answer)
 
     async def ensure_organization(
@@ -70,6 +72,7 @@ class SyncClient:
         clerk_org_id: str,
         token_issued_at: datetime | float | None = None,
         *,
+        session_token: str | None = None,
         timeout_s: float | None = None,
     ) -> EnsuredOrganization:
         """Returns an organization; creates a placeholder if a webhook has not brought it yet.
@@ -81,7 +84,7 @@ class SyncClient:
         if kept is not None:
             self.stats.hits += 1
             return cast("EnsuredOrganization", kept)
-        answer = await session.ask_for_organization(clerk_org_id, token_issued_at, timeout_s)
+        answer = await session.ask_for_organization(clerk_org_id, token_issued_at, timeout_s, session_token)
         return cast("EnsuredOrganization", answer)
 
     def kept_user_profile(self, clerk_user_id: str, clerk_org_id: str) -> EnsuredUserProfile | None:

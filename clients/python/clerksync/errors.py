@@ -5,7 +5,8 @@ ClerksyncError
 │   ├── MembershipRemoved      removed from the organization after the token was issued
 │   ├── UserDeleted            deleted in Clerk; final
 │   ├── OrganizationDeleted    deleted in Clerk; final
-│   └── EvidenceTooOld         the token is older than removals are remembered
+│   ├── EvidenceTooOld         the token is older than removals are remembered
+│   └── SessionTokenRefused    the session token is missing, not valid, or disagrees with the request
 ├── InvalidRequest           an ill-formed id or time: the caller's mistake
 ├── Unavailable              no answer now; the same call may succeed later
 │   ├── DeadlineExceeded       not in time
@@ -66,6 +67,10 @@ class EvidenceTooOld(Refused):
     """The token is older than removals are remembered (90 days by default), so it proves nothing."""
 
 
+class SessionTokenRefused(Refused):
+    """The session token is missing, not valid, or disagrees with the request. `reason` tells which."""
+
+
 class InvalidRequest(ClerksyncError):
     """Ids or a time are ill-formed. `violations` maps the name of each field to what it has to be."""
 
@@ -121,6 +126,9 @@ _REFUSALS: Mapping[str, type[Refused]] = {
     "USER_DELETED": UserDeleted,
     "ORGANIZATION_DELETED": OrganizationDeleted,
     "EVIDENCE_TOO_OLD": EvidenceTooOld,
+    "SESSION_TOKEN_MISSING": SessionTokenRefused,
+    "SESSION_TOKEN_INVALID": SessionTokenRefused,
+    "SESSION_TOKEN_MISMATCH": SessionTokenRefused,
 }
 REFUSAL_REASONS = (*_REFUSALS, "OTHER")
 """The reasons of refusals as labels; a reason that this version does not know is `OTHER`."""
@@ -148,7 +156,8 @@ def error_from_status(status: status_pb2.Status) -> ClerksyncError:
     """Turns a status that is no success into one of our own errors."""
     reason = _reason(status.details)
     code = _CODE_NAMES.get(status.code, "UNKNOWN")
-    if code == "FAILED_PRECONDITION" and reason is not None:
+    # What is wrong about a session token concerns one user: it is no trouble of SyncService's, nor of the caller's.
+    if reason is not None and (code == "FAILED_PRECONDITION" or reason in _REFUSALS):
         return _REFUSALS.get(reason, Refused)(status.message, reason=reason)
     if code == "INVALID_ARGUMENT" and reason is not None:
         return InvalidRequest(_violations(status.details) or {"request": status.message})

@@ -1,7 +1,7 @@
 """Who is signed in, and to which organization, as Clerk's session token tells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ class Identity:
     clerk_org_id: str
     token_issued_at: datetime | None = None
     """When Clerk issued the token (claim `iat`); pass it whenever it is known."""
+    session_token: str | None = field(default=None, repr=False)
+    """The token itself, where SyncService is to verify it (docs/clients.md). Never shown."""
 
 
 def identity_from_claims(claims: Mapping[str, Any] | None) -> Identity | None:

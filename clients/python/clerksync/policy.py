@@ -135,6 +135,8 @@ class Attempt:
         self._policy = policy
         self.question = identity.clerk_user_id, identity.clerk_org_id, identity.token_issued_at
         """What to ask a client with."""
+        self.session_token = identity.session_token
+        """And the proof of it, if there is one."""
         self.ensured: EnsuredUserProfile | None = None
         self.decision = GO_ON
 
@@ -169,5 +171,7 @@ class Guard:
         if isinstance(attempt, Decision):
             return attempt
         with attempt:
-            attempt.ensured = await self._client.ensure_user_profile(*attempt.question, timeout_s=self._policy.budget_s)
+            attempt.ensured = await self._client.ensure_user_profile(
+                *attempt.question, session_token=attempt.session_token, timeout_s=self._policy.budget_s
+            )
         return attempt.decision

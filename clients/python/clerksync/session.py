@@ -73,19 +73,32 @@ class Session:
         self._life = asyncio.get_running_loop().create_task(self._live(), name="clerksync session", context=Context())
 
     def ask_for_profile(
-        self, key: Key, issued_at: "datetime | float | None", timeout_s: float | None = None
+        self,
+        key: Key,
+        issued_at: "datetime | float | None",
+        timeout_s: float | None = None,
+        session_token: str | None = None,
     ) -> Coroutine[Any, Any, Answer]:
         """Asks for what is not in the cache. Raises ClerksyncError."""
-        return self._ask(self._profiles, key, issued_at, timeout_s)
+        return self._ask(self._profiles, key, issued_at, timeout_s, session_token)
 
     def ask_for_organization(
-        self, clerk_org_id: str, issued_at: "datetime | float | None", timeout_s: float | None = None
+        self,
+        clerk_org_id: str,
+        issued_at: "datetime | float | None",
+        timeout_s: float | None = None,
+        session_token: str | None = None,
     ) -> Coroutine[Any, Any, Answer]:
         """Asks for what is not in the cache. Raises ClerksyncError."""
-        return self._ask(self._organizations, ("", clerk_org_id), issued_at, timeout_s)
+        return self._ask(self._organizations, ("", clerk_org_id), issued_at, timeout_s, session_token)
 
     async def _ask(
-        self, batcher: Batcher, key: Key, issued_at: "datetime | float | None", timeout_s: float | None
+        self,
+        batcher: Batcher,
+        key: Key,
+        issued_at: "datetime | float | None",
+        timeout_s: float | None,
+        session_token: str | None,
     ) -> Answer:
         # One coroutine and one future for each who asks: this is what a batch of many costs.
         stats = self._stats
@@ -96,12 +109,12 @@ class Session:
         stats.misses += 1
         started = time.perf_counter()
         try:
-            moment = checked(key, issued_at, has_user=has_user)
+            moment = checked(key, issued_at, session_token, has_user=has_user)
             if timeout_s is None:
                 timeout_s = self._options.timeout_s
             elif not is_number(timeout_s) or not timeout_s <= MAX_TIMEOUT_S:
                 raise InvalidRequest({"timeout_s": f"expected a number of seconds, at most {MAX_TIMEOUT_S}"})
-            question, joined = batcher.ask(key, moment, self._metadata())
+            question, joined = batcher.ask(key, moment, self._metadata(), session_token)
             stats.coalesced += joined
             # Whoever stops waiting leaves the question on its way: others may wait, and its effect is wanted.
             waiter = question.waiter()
@@ -215,6 +228,8 @@ class Session:
         request = sync_service_pb2.EnsureOrganizationRequest(clerk_org_id=question.key[1])
         if question.issued_at is not None:
             _fill_time(request, question.issued_at)
+        if question.session_token is not None:
+            request.session_token = question.session_token
         answer = await self._call(self._stub.EnsureOrganization, request, question)
         if isinstance(answer, ClerksyncError):
             return answer
@@ -273,6 +288,8 @@ def _fill(request: sync_service_pb2.EnsureUserProfileRequest, question: Question
     request.clerk_user_id, request.clerk_org_id = question.key
     if question.issued_at is not None:
         _fill_time(request, question.issued_at)
+    if question.session_token is not None:
+        request.session_token = question.session_token
 
 
 def _fill_time(

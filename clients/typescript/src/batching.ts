@@ -9,6 +9,8 @@ import type { UserProfile } from "./resources.js";
 
 /** What SyncService takes in one call. */
 export const MAX_BATCH = 1_000;
+/** How many characters of session tokens travel in one call. */
+export const MAX_TOKENS_LENGTH = 2 * 1024 * 1024;
 /** More pairs than this do not wait: SyncService is too slow for them, and memory is not to grow. */
 export const MAX_WAITING = 10_000;
 const STUCK_AFTER_MS = 100;
@@ -32,6 +34,8 @@ export interface Question {
   readonly metadata: CallMetadata;
   /** The latest that is known of the token; grows until the question is sent. */
   tokenIssuedAt: Date | undefined;
+  /** The token itself, where SyncService is to verify it: that of the latest who asked. */
+  sessionToken: string | undefined;
   /** When the last of those who wait gives up. */
   deadline: number;
   sent: boolean;
@@ -77,7 +81,7 @@ export class Batcher {
     }
     const key = keyOf(identity.clerkUserId, identity.clerkOrgId);
     const open = this.#open.get(key);
-    if (open !== undefined && joins(open, identity.tokenIssuedAt)) {
+    if (open !== undefined && joins(open, identity)) {
       joined();
       return this.#wait(open, deadlineMs);
     }
@@ -90,6 +94,7 @@ export class Batcher {
       clerkOrgId: identity.clerkOrgId,
       metadata,
       tokenIssuedAt: identity.tokenIssuedAt,
+      sessionToken: identity.sessionToken,
       deadline: 0,
       sent: false,
       overtaken: false,
@@ -158,7 +163,7 @@ export class Batcher {
 
   /** The next questions to be sent, without those for which nobody waits any more. */
   #next(): readonly Question[] {
-    const taken = this.#waiting.splice(0, MAX_BATCH);
+    const taken = this.#waiting.splice(0, fitting(this.#waiting));
     return taken.filter((question) => {
       question.sent = question.waiters.size > 0;
       if (!question.sent) {
@@ -190,10 +195,28 @@ export class Batcher {
   }
 }
 
+/** How many of those who wait fit one call: SyncService takes messages of 4 MiB. */
+function fitting(waiting: readonly Question[]): number {
+  let length = 0;
+  const most = Math.min(waiting.length, MAX_BATCH);
+  for (let index = 0; index < most; index += 1) {
+    length += waiting[index]?.sessionToken?.length ?? 0;
+    if (length > MAX_TOKENS_LENGTH) {
+      return index;
+    }
+  }
+  return most;
+}
+
 /** Whether the outcome of a question will also be that of a token issued then: not if the one may be refused and the
- * other not. A question that has not left takes up the later token, which proves more. */
-function joins(question: Question, issuedAt: Date | undefined): boolean {
+ * other not. A question that has not left takes up the later token, which proves more. With a token to verify and
+ * without one is not the same. */
+function joins(question: Question, identity: Identity): boolean {
   const { tokenIssuedAt } = question;
+  const { tokenIssuedAt: issuedAt, sessionToken } = identity;
+  if ((sessionToken === undefined) !== (question.sessionToken === undefined)) {
+    return false;
+  }
   if (question.overtaken) {
     return false; // Who asks now is to hear of the removal.
   }
@@ -205,6 +228,7 @@ function joins(question: Question, issuedAt: Date | undefined): boolean {
       return false;
     }
     question.tokenIssuedAt = issuedAt;
+    question.sessionToken = sessionToken;
   }
   return true;
 }

@@ -50,6 +50,8 @@ export interface OrganizationIdentity {
   readonly clerkOrgId: string;
   /** When Clerk issued the session token (claim `iat`). */
   readonly tokenIssuedAt?: Date | undefined;
+  /** The session token itself, for a SyncService that verifies it. */
+  readonly sessionToken?: string | undefined;
 }
 
 /** What a call for an organization has brought. */
@@ -192,8 +194,8 @@ export class SyncClient {
   }
 
   async #ask(identity: Identity, deadlineMs: number, metadata: CallMetadata): Promise<EnsuredProfile> {
-    const { clerkUserId, clerkOrgId, tokenIssuedAt } = identity;
-    refuseIllFormed({ clerk_user_id: clerkUserId, clerk_org_id: clerkOrgId }, tokenIssuedAt);
+    const { clerkUserId, clerkOrgId, tokenIssuedAt, sessionToken } = identity;
+    refuseIllFormed({ clerk_user_id: clerkUserId, clerk_org_id: clerkOrgId }, tokenIssuedAt, sessionToken);
     if (this.#listens && !this.#closed) {
       this.#watch.start();
     }
@@ -203,7 +205,7 @@ export class SyncClient {
   }
 
   async #askOrganization(identity: OrganizationIdentity, deadlineMs: number, metadata: CallMetadata) {
-    refuseIllFormed({ clerk_org_id: identity.clerkOrgId }, identity.tokenIssuedAt);
+    refuseIllFormed({ clerk_org_id: identity.clerkOrgId }, identity.tokenIssuedAt, identity.sessionToken);
     if (this.#closed) {
       throw new ClientClosed("the client is closed");
     }
@@ -211,6 +213,7 @@ export class SyncClient {
     const request = create(EnsureOrganizationRequestSchema, {
       clerkOrgId: identity.clerkOrgId,
       ...issued(identity.tokenIssuedAt),
+      ...proven(identity.sessionToken),
     });
     const response = await call(this.#channel, SyncService.method.ensureOrganization, request, deadlineMs, metadata);
     const created = response.outcome === EnsureOutcome.CREATED;
@@ -264,8 +267,13 @@ export class SyncClient {
 }
 
 function requestOf(question: Question) {
-  const { clerkUserId, clerkOrgId, tokenIssuedAt } = question;
-  return create(EnsureUserProfileRequestSchema, { clerkUserId, clerkOrgId, ...issued(tokenIssuedAt) });
+  const { clerkUserId, clerkOrgId, tokenIssuedAt, sessionToken } = question;
+  return create(EnsureUserProfileRequestSchema, {
+    clerkUserId,
+    clerkOrgId,
+    ...issued(tokenIssuedAt),
+    ...proven(sessionToken),
+  });
 }
 
 function ensured(response: EnsureUserProfileResponse): EnsuredProfile {
@@ -274,6 +282,10 @@ function ensured(response: EnsureUserProfileResponse): EnsuredProfile {
 
 function issued(date: Date | undefined) {
   return date === undefined ? {} : { tokenIssuedAt: timestampFromDate(date) };
+}
+
+function proven(sessionToken: string | undefined) {
+  return sessionToken === undefined ? {} : { sessionToken };
 }
 
 function refuseIllFormed(...fields: Parameters<typeof violationsOf>): void {

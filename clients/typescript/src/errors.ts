@@ -6,7 +6,8 @@
  * │   ├── MembershipRemoved      removed from the organization after the token was issued
  * │   ├── UserDeleted            deleted in Clerk; final
  * │   ├── OrganizationDeleted    deleted in Clerk; final
- * │   └── EvidenceTooOld         the token is older than removals are remembered
+ * │   ├── EvidenceTooOld         the token is older than removals are remembered
+ * │   └── SessionTokenRefused    the session token is missing, not valid, or disagrees with the request
  * ├── InvalidRequest           an ill-formed id or time: the caller's mistake
  * ├── Unavailable              no answer now; the same call may succeed later
  * │   ├── DeadlineExceeded       not in time
@@ -70,6 +71,9 @@ export class OrganizationDeleted extends Refused {}
 
 /** The token is older than removals are remembered (90 days by default), so it proves nothing. */
 export class EvidenceTooOld extends Refused {}
+
+/** The session token is missing, not valid, or disagrees with the request; `reason` tells which. */
+export class SessionTokenRefused extends Refused {}
 
 /** Ids or a time are ill-formed. */
 export class InvalidRequest extends ClerksyncError {

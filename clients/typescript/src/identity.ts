@@ -8,6 +8,8 @@ export interface Identity {
   readonly clerkOrgId: string;
   /** When Clerk issued the session token (claim `iat`); pass it whenever it is known. */
   readonly tokenIssuedAt?: Date | undefined;
+  /** The session token itself, for a SyncService that verifies it. */
+  readonly sessionToken?: string | undefined;
 }
 
 /**
@@ -34,6 +36,7 @@ export function identityFromClaims(claims: unknown): Identity | null {
 }
 
 const ID = /^[!-~]{1,255}$/;
+const TOKEN = /^[!-~]{1,8192}$/;
 /** The years 1 and 9999, beyond which protobuf has no time. */
 const [EARLIEST, LATEST] = [-62_135_596_800_000, 253_402_300_799_999];
 
@@ -42,7 +45,11 @@ const [EARLIEST, LATEST] = [-62_135_596_800_000, 253_402_300_799_999];
  *
  * Checked before a call, because one field that cannot be encoded would fail the whole batch that it travels in.
  */
-export function violationsOf(ids: Readonly<Record<string, unknown>>, tokenIssuedAt: unknown): Record<string, string> {
+export function violationsOf(
+  ids: Readonly<Record<string, unknown>>,
+  tokenIssuedAt: unknown,
+  sessionToken?: unknown,
+): Record<string, string> {
   const violations: Record<string, string> = {};
   for (const [name, id] of Object.entries(ids)) {
     if (typeof id !== "string" || !ID.test(id)) {
@@ -54,6 +61,9 @@ export function violationsOf(ids: Readonly<Record<string, unknown>>, tokenIssued
     if (!(time >= EARLIEST && time <= LATEST)) {
       violations.token_issued_at = "expected a Date within the years 1 to 9999";
     }
+  }
+  if (sessionToken !== undefined && !(typeof sessionToken === "string" && TOKEN.test(sessionToken))) {
+    violations.session_token = "expected the JWT as Clerk issued it, at most 8,192 characters";
   }
   return violations;
 }

@@ -11,6 +11,7 @@ import {
   MembershipRemoved,
   OrganizationDeleted,
   Refused,
+  SessionTokenRefused,
   Unavailable,
   UserDeleted,
 } from "./errors.js";
@@ -24,6 +25,9 @@ const REFUSALS: Readonly<Record<string, new (message: string, reason: string) =>
   USER_DELETED: UserDeleted,
   ORGANIZATION_DELETED: OrganizationDeleted,
   EVIDENCE_TOO_OLD: EvidenceTooOld,
+  SESSION_TOKEN_MISSING: SessionTokenRefused,
+  SESSION_TOKEN_INVALID: SessionTokenRefused,
+  SESSION_TOKEN_MISMATCH: SessionTokenRefused,
 };
 
 /** What grpc-js has thrown, as one of our errors. */
@@ -48,10 +52,14 @@ export function errorFromCall(thrown: unknown): ClerksyncError {
 /** A status that is no success, as one of our errors. */
 export function errorFromStatus(told: Pick<Status, "code" | "message" | "details">): ClerksyncError {
   const reason = reasonOf(told.details);
+  const refusal = reason === undefined ? undefined : REFUSALS[reason];
+  if (reason !== undefined && refusal !== undefined) {
+    return new refusal(told.message, reason);
+  }
   switch (told.code) {
     case status.FAILED_PRECONDITION:
       if (reason !== undefined) {
-        return new (REFUSALS[reason] ?? Refused)(told.message, reason);
+        return new Refused(told.message, reason);
       }
       break;
     case status.INVALID_ARGUMENT:

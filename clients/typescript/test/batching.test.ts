@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Batcher, type Question } from "../src/batching.js";
-import { ClientClosed, Unavailable } from "../src/index.js";
+import { Batcher, MAX_TOKENS_LENGTH, type Question } from "../src/batching.js";
+import { ClientClosed, type Identity, Unavailable } from "../src/index.js";
 import { sleep } from "./fake_server.js";
 import { who } from "./fixtures.js";
 
@@ -19,8 +19,8 @@ function heldBatcher() {
     () => clock.now,
   );
   const outcomes: Promise<string>[] = [];
-  const ask = (user: string) => {
-    const asked = batcher.ask(who(user), 60_000, {}, () => {});
+  const ask = (user: string, token: Partial<Identity> = {}) => {
+    const asked = batcher.ask({ ...who(user), ...token }, 60_000, {}, () => {});
     outcomes.push(asked.then(String, (error: Error) => error.message));
   };
   return { batcher, sent, ends, clock, outcomes, ask };
@@ -76,5 +76,41 @@ test("closing ends all that wait", async () => {
   await assert.rejects(
     batcher.ask(who("eve"), 1_000, {}, () => {}),
     ClientClosed,
+  );
+});
+
+test("who has a session token shares no question with who has none; the later token speaks for both", async () => {
+  const { batcher, sent, ends, ask } = heldBatcher();
+  const [earlier, later] = [new Date(1_000), new Date(2_000)];
+  ask("first");
+  ask("ada", { tokenIssuedAt: earlier });
+  ask("ada", { tokenIssuedAt: earlier, sessionToken: "a.a.a" });
+  ask("ada", { tokenIssuedAt: later, sessionToken: "b.b.b" });
+  ask("ada", { tokenIssuedAt: earlier, sessionToken: "c.c.c" });
+  ends.shift()?.();
+  await sleep(0);
+
+  assert.deepEqual(
+    [undefined, "b.b.b"],
+    sent[1]?.map((question) => question.sessionToken),
+  );
+  batcher.close();
+});
+
+test("session tokens do not make a call too large", async () => {
+  const { sent, ends, ask } = heldBatcher();
+  for (let index = 0; index < 1_000; index += 1) {
+    ask(`user_${index}`, { sessionToken: "x".repeat(8_192) });
+  }
+  while (ends.length > 0) {
+    ends.shift()?.();
+    await sleep(0);
+  }
+
+  const lengths = sent.map((batch) => batch.reduce((sum, { sessionToken }) => sum + (sessionToken?.length ?? 0), 0));
+  assert.ok(Math.max(...lengths) <= MAX_TOKENS_LENGTH);
+  assert.equal(
+    1_000,
+    sent.reduce((sum, batch) => sum + batch.length, 0),
   );
 });

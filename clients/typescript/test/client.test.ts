@@ -30,6 +30,20 @@ test("an organization is ensured, and not cached", async (context) => {
   assert.equal(0, client.stats().cached);
 });
 
+test("session tokens travel with those who have one, alone, in a batch, and for an organization", async (context) => {
+  const { server, client } = await serverAndClient(context);
+  server.delayMs = 20;
+
+  await Promise.all([
+    ...["one", "two", "three"].map((user) => client.ensureUserProfile({ ...who(user), sessionToken: `${user}.b.c` })),
+    client.ensureUserProfile(who("four")),
+  ]);
+  await client.ensureOrganization({ clerkOrgId: "org_acme", sessionToken: "org.b.c" });
+
+  assert.deepEqual([["one"], ["two", "three", "four"]], server.calls.slice(0, 2));
+  assert.deepEqual(["one.b.c", "two.b.c", "three.b.c", "org.b.c"], server.sessionTokens);
+});
+
 test("metadata travels with a call that is alone", async (context) => {
   const { server, client } = await serverAndClient(context);
 
@@ -45,6 +59,10 @@ test("the reason of a failure decides which error it is, in a unary call and in 
     [{ code: status.FAILED_PRECONDITION, reason: "USER_DELETED" }, clerksync.UserDeleted],
     [{ code: status.FAILED_PRECONDITION, reason: "ORGANIZATION_DELETED" }, clerksync.OrganizationDeleted],
     [{ code: status.FAILED_PRECONDITION, reason: "EVIDENCE_TOO_OLD" }, clerksync.EvidenceTooOld],
+    [{ code: status.UNAUTHENTICATED, reason: "SESSION_TOKEN_MISSING" }, clerksync.SessionTokenRefused],
+    [{ code: status.UNAUTHENTICATED, reason: "SESSION_TOKEN_INVALID" }, clerksync.SessionTokenRefused],
+    [{ code: status.PERMISSION_DENIED, reason: "SESSION_TOKEN_MISMATCH" }, clerksync.SessionTokenRefused],
+    [{ code: status.UNAUTHENTICATED, reason: "CREDENTIALS_MISSING" }, clerksync.CallFailed],
     [{ code: status.FAILED_PRECONDITION, reason: "SOMETHING_LATER" }, clerksync.Refused],
     [{ code: status.FAILED_PRECONDITION }, clerksync.CallFailed],
     [{ code: status.INVALID_ARGUMENT, reason: "INVALID_FIELD", violations: { a: "b" } }, clerksync.InvalidRequest],
@@ -66,7 +84,7 @@ test("the reason of a failure decides which error it is, in a unary call and in 
       }
     }
   }
-  assert.equal(10, client.stats().failures.refused);
+  assert.equal(16, client.stats().failures.refused);
 });
 
 test("ill-formed ids and times are refused before they can spoil a batch", async (context) => {
@@ -79,6 +97,10 @@ test("ill-formed ids and times are refused before they can spoil a batch", async
     who("ada", ""),
     who("ada", "org", new Date(Number.NaN)),
     who("ada", "org", new Date(8.64e15)),
+    { ...who("ada"), sessionToken: "" },
+    { ...who("ada"), sessionToken: "with space" },
+    { ...who("ada"), sessionToken: "x".repeat(8_193) },
+    { ...who("ada"), sessionToken: 17 as never },
     { clerkOrgId: "org" } as never,
   ]) {
     await assert.rejects(client.ensureUserProfile(identity), clerksync.InvalidRequest);

@@ -57,6 +57,8 @@ export class FakeServer {
   readonly calls: string[][] = [];
   /** The position of each request to watch. */
   readonly watched: string[] = [];
+  /** The session token of each request that carried one, in the order of arrival. */
+  readonly sessionTokens: string[] = [];
   /** The metadata x-request-id of the last unary call. */
   requestId: string | undefined;
   address = "";
@@ -96,7 +98,10 @@ export class FakeServer {
         organization: (
           call: ServerUnaryCall<EnsureOrganizationRequest, EnsureOrganizationResponse>,
           answer: sendUnaryData<EnsureOrganizationResponse>,
-        ) => answer(null, organizationAnswer(call.request.clerkOrgId)),
+        ) => {
+          this.#remember([call.request]);
+          answer(null, organizationAnswer(call.request.clerkOrgId));
+        },
         watch: (call: Watcher) => this.#watch(call),
       },
     );
@@ -142,12 +147,17 @@ export class FakeServer {
     return this.#watchers.size;
   }
 
+  #remember(requests: readonly { readonly sessionToken: string }[]): void {
+    this.sessionTokens.push(...requests.map(({ sessionToken }) => sessionToken).filter((token) => token !== ""));
+  }
+
   async #one(
     call: ServerUnaryCall<EnsureUserProfileRequest, EnsureUserProfileResponse>,
     answer: sendUnaryData<EnsureUserProfileResponse>,
   ): Promise<void> {
     this.requestId = call.metadata.get("x-request-id")[0]?.toString();
     this.calls.push([call.request.clerkUserId]);
+    this.#remember([call.request]);
     const outcome = this.#outcome(call.request); // The row is read now, and the answer may travel for long.
     await sleep(this.delayMs);
     if (this.frozen) {
@@ -168,6 +178,7 @@ export class FakeServer {
     answer: sendUnaryData<BatchEnsureUserProfilesResponse>,
   ): Promise<void> {
     this.calls.push(call.request.requests.map(({ clerkUserId }) => clerkUserId));
+    this.#remember(call.request.requests);
     const results = call.request.requests.map((request) => {
       const failure = this.refusals.get(request.clerkUserId);
       return create(EnsureUserProfileResultSchema, {

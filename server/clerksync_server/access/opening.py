@@ -5,8 +5,9 @@ from typing import TypeVar
 
 import structlog
 
-from clerksync_server.access.authorizer import Access, TokenVerifier, everyone
+from clerksync_server.access.authorizer import Access, everyone
 from clerksync_server.access.files import FileRefused, ReloadedFile
+from clerksync_server.access.kubernetes import kubernetes_tokens_of
 from clerksync_server.access.policy import NOBODY, parse_policy
 from clerksync_server.access.tokens import parse_tokens
 from clerksync_server.settings import ENVIRONMENT_NAMES, InvalidSettings, Settings
@@ -15,7 +16,7 @@ _Content = TypeVar("_Content")
 _log = structlog.get_logger(__name__)
 
 
-def access_of(settings: Settings, *, dev: bool, verifiers: tuple[TokenVerifier, ...] = ()) -> Access:
+def access_of(settings: Settings, *, dev: bool) -> Access:
     """Everybody may call in `dev`, unless a policy was given; elsewhere nobody, until one is.
 
     Raises InvalidSettings for files that cannot be used.
@@ -37,8 +38,9 @@ def access_of(settings: Settings, *, dev: bool, verifiers: tuple[TokenVerifier, 
         raise InvalidSettings("\n".join(problems))
     if policy is None:
         _log.warning("every call is turned away", hint=f"{ENVIRONMENT_NAMES['policy_file']} tells who may call")
+    kubernetes = kubernetes_tokens_of(settings)
     return Access(
         (lambda: NOBODY) if policy is None else policy.current,
         tokens=dict if tokens is None else tokens.current,
-        verifiers=verifiers,
+        verifiers=() if kubernetes is None else (kubernetes,),
     )

@@ -14,7 +14,7 @@ from clerksync.client import SyncClient
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_among, identity_in, ids_in_headers
+from clerksync.middleware.incoming import identity_among, identity_in, ids_in_headers, with_token_in_headers
 from clerksync.policy import BUDGET_S, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -42,8 +42,12 @@ def ensure_profile_middleware(
     identify: Identify = identity_on_request,
     budget_s: float = BUDGET_S,
     on_removed: OnRemoved = "refuse",
+    pass_session_token: bool = False,
 ) -> "Middleware":
-    """Makes the middleware. `identify` gets the request, and may be `async`; the rest is as for `policy.Guard`."""
+    """Makes the middleware. `identify` gets the request, and may be `async`.
+
+    `pass_session_token` has SyncService verify the request's own token. The rest is as for `policy.Guard`.
+    """
     guard = guard_of(client, budget_s, on_removed)
 
     @web.middleware
@@ -54,6 +58,8 @@ def ensure_profile_middleware(
             identity = await identity
         if identity is None:
             return await handler(request)
+        if pass_session_token:
+            identity = with_token_in_headers(identity, request.headers)
         during = request_ids.set(ids_in_headers(request.headers))
         try:
             decision = await guard.check(identity)

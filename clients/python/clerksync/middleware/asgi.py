@@ -15,7 +15,7 @@ from clerksync.client import SyncClient
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_among, identity_in, ids_in_pairs
+from clerksync.middleware.incoming import identity_among, identity_in, ids_in_pairs, with_token_in_pairs
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -49,10 +49,16 @@ class EnsureProfileMiddleware:
         identify: Identify = identity_in_scope,
         budget_s: float = BUDGET_S,
         on_removed: OnRemoved = "refuse",
+        pass_session_token: bool = False,
     ) -> None:
-        """`identify` gets the scope; it may be `async`. The rest is as for `clerksync.policy.Guard`."""
+        """`identify` gets the scope; it may be `async`.
+
+        `pass_session_token` has SyncService verify the request's own token. The rest is as for
+        `clerksync.policy.Guard`.
+        """
         self.app = app
         self._identify = identify
+        self._pass_session_token = pass_session_token
         self._guard = guard_of(client, budget_s, on_removed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,6 +73,8 @@ class EnsureProfileMiddleware:
         if identity is None:
             await self.app(scope, receive, send)
             return
+        if self._pass_session_token:
+            identity = with_token_in_pairs(identity, scope["headers"])
         during = request_ids.set(ids_in_pairs(scope["headers"]))
         try:
             decision = await self._guard.check(identity)

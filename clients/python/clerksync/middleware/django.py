@@ -6,8 +6,9 @@
 Views find the profile in `request.user_profile`: a `clerksync.UserProfile`, or None. Where a view authenticates by
 itself, call `ensure_profile(request)` after that; Django REST framework has `clerksync.middleware.rest_framework`.
 
-More keys of CLERKSYNC: IDENTIFY, a function, or the dotted path of one, which gets the request; BUDGET_S, ON_REMOVED,
-as for `clerksync.blocking.Guard`; and the options of the client in capitals, for example CACHE_TTL_S.
+More keys of CLERKSYNC: IDENTIFY, a function, or the dotted path of one, which gets the request; PASS_SESSION_TOKEN,
+which has SyncService verify the request's own token; BUDGET_S, ON_REMOVED, as for `clerksync.blocking.Guard`; and the
+options of the client in capitals, for example CACHE_TTL_S.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ from clerksync import blocking
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.django_settings import configured
-from clerksync.middleware.incoming import identity_among, ids_in_headers
+from clerksync.middleware.incoming import identity_among, ids_in_headers, with_token_in_headers
 from clerksync.policy import Decision
 from clerksync.resources import UserProfile
 
@@ -111,6 +112,8 @@ async def acheck(request: HttpRequest) -> Decision:
 def _identity(request: HttpRequest) -> Identity | None:
     identity = (configured().identify or identity_on_request)(request)
     if identity is not None:
+        if configured().pass_session_token:
+            identity = with_token_in_headers(identity, request.headers)
         request_ids.set(ids_in_headers(request.headers))
     return identity
 

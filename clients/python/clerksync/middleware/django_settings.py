@@ -22,7 +22,7 @@ Identify: TypeAlias = Callable[[Any], Identity | None]
 
 _OPTIONS = {name.upper(): name for name in ClientOptions.__annotations__}
 _RULES = {"BUDGET_S": "budget_s", "ON_REMOVED": "on_removed"}
-_KNOWN = ("TARGET", "IDENTIFY", *_RULES, *_OPTIONS)
+_KNOWN = ("TARGET", "IDENTIFY", "PASS_SESSION_TOKEN", *_RULES, *_OPTIONS)
 _EXPECTED_TARGET = "expected a gRPC target, for example dns:///clerksync:50051"
 _EXPECTED_FUNCTION = "expected a function, or the dotted path of one, that takes the request and is not async"
 
@@ -32,6 +32,7 @@ class Configured:
     """Nothing in it has connected or started a thread before it is used, so a server may fork after it was made."""
 
     identify: Identify | None
+    pass_session_token: bool
     client: blocking.SyncClient
     guard: blocking.Guard
     # Under ASGI a miss must neither block the event loop nor queue for one of a few threads, where the budget would
@@ -63,6 +64,7 @@ def configured() -> Configured:
     async_client.stats = client.stats  # One process, one count.
     return Configured(
         identify=_identify(given.get("IDENTIFY")),
+        pass_session_token=_flag("PASS_SESSION_TOKEN", given.get("PASS_SESSION_TOKEN", False)),
         client=client,
         guard=blocking.Guard(client, **rules),
         async_client=async_client,
@@ -77,6 +79,12 @@ def _checked(key: str, value: object, name: str, make: Callable[..., object]) ->
     except (TypeError, ValueError) as error:
         reason = str(error).partition(": ")[2] or f"{type(value).__name__} is the wrong type"
         raise ImproperlyConfigured(f"CLERKSYNC[{key!r}]: {reason}") from error
+    return value
+
+
+def _flag(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured(f"CLERKSYNC[{key!r}]: expected True or False")
     return value
 
 

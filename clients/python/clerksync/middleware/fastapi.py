@@ -21,7 +21,7 @@ from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.asgi import identity_in_scope
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_in, ids_in_headers
+from clerksync.middleware.incoming import identity_in, ids_in_headers, with_token_in_headers
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -36,11 +36,13 @@ def ensure_profile(
     identify: Identify = identity_in,
     budget_s: float = BUDGET_S,
     on_removed: OnRemoved = "refuse",
+    pass_session_token: bool = False,
 ) -> Dependency:
     """Makes the dependency.
 
     `claims` is the dependency that authenticates; `identify` gets what it returns, and may be `async`. Without `claims`
-    it looks for what an earlier dependency or a middleware has left on the request.
+    it looks for what an earlier dependency or a middleware has left on the request. `pass_session_token` has
+    SyncService verify the request's own token.
     """
     guard = guard_of(client, budget_s, on_removed)
 
@@ -61,6 +63,8 @@ def ensure_profile(
         if identity is None:
             yield None
             return
+        if pass_session_token:
+            identity = with_token_in_headers(identity, connection.headers)
         during = request_ids.set(ids_in_headers(connection.headers))
         try:
             decision = await guard.check(identity)

@@ -15,7 +15,7 @@ import flask
 from clerksync import blocking
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
-from clerksync.middleware.incoming import identity_among, ids_in_headers
+from clerksync.middleware.incoming import identity_among, ids_in_headers, with_token_in_headers
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -38,9 +38,14 @@ class EnsureProfile:
         identify: Identify = identity_on_request,
         budget_s: float = BUDGET_S,
         on_removed: OnRemoved = "refuse",
+        pass_session_token: bool = False,
     ) -> None:
-        """`identify` gets the request; the rest is as for `clerksync.blocking.Guard`."""
+        """`identify` gets the request. `pass_session_token` has SyncService verify the request's own token.
+
+        The rest is as for `clerksync.blocking.Guard`.
+        """
         self._identify = identify
+        self._pass_session_token = pass_session_token
         self._guard = blocking.Guard(client, budget_s=budget_s, on_removed=on_removed)
         if app is not None:
             self.init_app(app)
@@ -66,6 +71,8 @@ class EnsureProfile:
         request = flask.request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  (Flask's own way)
         identity = self._identify(request)
         if identity is not None:
+            if self._pass_session_token:
+                identity = with_token_in_headers(identity, request.headers)
             request_ids.set(ids_in_headers(request.headers))
         decision = self._guard.check(identity)
         flask.g.user_profile = decision.profile

@@ -20,7 +20,7 @@ from clerksync.client import SyncClient
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_in, ids_in_pairs
+from clerksync.middleware.incoming import identity_in, ids_in_pairs, with_token_in_pairs
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -49,9 +49,15 @@ class EnsureProfileInterceptor(grpc.aio.ServerInterceptor):
         identify: Identify = identity_in_claims,
         budget_s: float = BUDGET_S,
         on_removed: OnRemoved = "refuse",
+        pass_session_token: bool = False,
     ) -> None:
-        """`identify` gets the call's details, and may be `async`; the rest is as for `clerksync.policy.Guard`."""
+        """`identify` gets the call's details; it may be `async`.
+
+        `pass_session_token` has SyncService verify the request's own token. The rest is as for
+        `clerksync.policy.Guard`.
+        """
         self._identify = identify
+        self._pass_session_token = pass_session_token
         self._guard = guard_of(client, budget_s, on_removed)
 
     async def intercept_service(
@@ -62,6 +68,8 @@ class EnsureProfileInterceptor(grpc.aio.ServerInterceptor):
         if identity is not None and not isinstance(identity, Identity):
             identity = await identity
         if identity is not None:
+            if self._pass_session_token:
+                identity = with_token_in_pairs(identity, handler_call_details.invocation_metadata)
             request_ids.set(ids_in_pairs(handler_call_details.invocation_metadata))
             decision = await self._guard.check(identity)
             if decision.denied:

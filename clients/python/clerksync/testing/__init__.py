@@ -32,6 +32,8 @@ The same fixture comes ready-made as `fake_sync_service`, in `clerksync.testing.
 
 Removals are compared with the time at which the token was issued, as always: a token from after a removal proves that
 the user is a member again. So tests of removals send a token's real `iat`, or none, and not a time to come.
+
+Session tokens that calls carry are not looked at: there are no keys to verify them with.
 """
 
 from clerksync.testing.fake import FakeSyncService, Until

@@ -1,0 +1,150 @@
+"""The client passes session tokens on, and keeps apart who has one and who has none."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from stack import Stack
+from tokens import ORG, USER, Signer, session_claims
+
+import clerksync
+from clerksync import SyncClient, blocking
+from clerksync.batching import MAX_TOKENS_LENGTH, Batcher, Question
+from clerksync.policy import Guard
+from clerksync.testing import FakeSyncService
+
+SIGNER = Signer()
+T = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@pytest.fixture
+async def verifying(start_stack: Callable[..., Any]) -> Stack:
+    started: Stack = await start_stack(CLERK_JWT_KEY=SIGNER.pem)
+    return started
+
+
+async def test_tokens_are_verified_alone_and_in_batches(verifying: Stack) -> None:
+    """Each question carries its own token, and an answer that is kept needs none."""
+    async with SyncClient(verifying.target) as client:
+        profiles = await asyncio.gather(
+            *(
+                client.ensure_user_profile(
+                    f"user_{number}", ORG, session_token=SIGNER.sign(session_claims(sub=f"user_{number}"))
+                )
+                for number in range(20)
+            )
+        )
+        organization = await client.ensure_organization(ORG, session_token=SIGNER.sign(session_claims()))
+
+    assert [f"user_{number}" for number in range(20)] == [ensured.profile.clerk_user_id for ensured in profiles]
+    assert ORG == organization.organization.clerk_org_id
+
+
+async def test_a_refused_token_is_an_error_of_its_own(verifying: Stack) -> None:
+    """It tells why, alone and in a batch, also without asyncio, and is counted by its reason."""
+    stranger, eve = Signer().sign(session_claims()), SIGNER.sign(session_claims(sub="user_eve"))
+    async with SyncClient(verifying.target) as client:
+        outcomes = [
+            *await asyncio.gather(
+                client.ensure_user_profile(USER, ORG, session_token=stranger), return_exceptions=True
+            ),
+            *await asyncio.gather(
+                client.ensure_user_profile(USER, ORG, session_token=stranger),
+                client.ensure_user_profile("user_bob", ORG, session_token=eve),
+                return_exceptions=True,
+            ),
+        ]
+        refusals = dict(client.stats.refusals)
+    with blocking.SyncClient(verifying.target) as threaded, pytest.raises(clerksync.SessionTokenRefused) as caught:
+        await asyncio.to_thread(threaded.ensure_organization, "org_other", session_token=eve)
+
+    assert ["SESSION_TOKEN_INVALID", "SESSION_TOKEN_INVALID", "SESSION_TOKEN_MISMATCH"] == [
+        outcome.reason for outcome in outcomes if isinstance(outcome, clerksync.SessionTokenRefused)
+    ]
+    assert {"SESSION_TOKEN_INVALID": 2, "SESSION_TOKEN_MISMATCH": 1} == refusals
+    assert "SESSION_TOKEN_MISMATCH" == caught.value.reason
+
+
+async def test_bad_tokens_of_some_do_not_keep_others_from_asking(verifying: Stack) -> None:
+    """A request with a bad token goes on without a profile, and any number of them opens no circuit breaker."""
+    bad = Signer().sign(session_claims())
+    async with SyncClient(verifying.target) as client:
+        guard = Guard(client, budget_s=5)
+        decisions = [
+            await guard.check(clerksync.Identity(USER, ORG, session_token=bad)),
+            *[await guard.check(clerksync.Identity(f"user_{n}", ORG, session_token=bad)) for n in range(10)],
+        ]
+        good = await guard.check(clerksync.Identity(USER, ORG, session_token=SIGNER.sign(session_claims())))
+
+    assert {(None, False, "SESSION_TOKEN_INVALID")} == {
+        (decision.profile, decision.denied, decision.refusal and decision.refusal.reason) for decision in decisions
+    }
+    assert good.profile is not None
+
+
+@pytest.mark.parametrize("token", ["", "a b", "é.b.c", "x" * 8193, 17, b"a.b.c"])
+async def test_an_ill_formed_token_does_not_travel(token: Any, client: SyncClient, fake: FakeSyncService) -> None:
+    """It could spoil a whole batch, so it is refused here, and is not repeated."""
+    with pytest.raises(clerksync.InvalidRequest) as caught:
+        await client.ensure_user_profile(USER, ORG, session_token=token)
+
+    assert ["session_token"] == list(caught.value.violations)
+    assert [] == fake.calls
+
+
+async def test_the_fake_takes_any_token(client: SyncClient, fake: FakeSyncService) -> None:
+    """It has nothing to verify them with, so tests of services need no keys."""
+    fake.join(USER, ORG)
+
+    assert USER == (await client.ensure_user_profile(USER, ORG, session_token="a.b.c")).profile.clerk_user_id
+
+
+class Service:
+    """Remembers what was sent, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Question]] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, questions: Any) -> list[clerksync.ClerksyncError]:
+        self.batches.append(list(questions))
+        await self.go.wait()
+        return [clerksync.Unavailable("no")] * len(questions)
+
+
+async def test_who_has_a_token_shares_no_question_with_who_has_none() -> None:
+    """Either may be refused where the other is not; of two tokens the later one speaks for both."""
+    service = Service()
+    batcher = Batcher(service)
+    batcher.ask(("user_0", ORG), None, ())
+    await asyncio.sleep(0)
+    key = (USER, ORG)
+
+    without, _ = batcher.ask(key, T, ())
+    first, joined_first = batcher.ask(key, T, (), "a.a.a")
+    later, joined_later = batcher.ask(key, T + timedelta(seconds=1), (), "b.b.b")
+    earlier, joined_earlier = batcher.ask(key, T, (), "a.a.a")
+
+    assert [False, True, True] == [joined_first, joined_later, joined_earlier]
+    assert first is later is earlier is not without
+    assert (None, "b.b.b") == (without.session_token, later.session_token)
+    await batcher.close()
+
+
+async def test_tokens_do_not_make_a_call_too_large() -> None:
+    """What does not fit one call with all its tokens leaves with the next."""
+    service = Service()
+    batcher = Batcher(service)
+    waiters = []
+    for number in range(1000):
+        question, _ = batcher.ask((f"user_{number}", ORG), None, (), "x" * 8192)
+        waiters.append(question.waiter())
+    service.go.set()
+    await asyncio.gather(*waiters)
+
+    lengths = [sum(len(question.session_token or "") for question in batch) for batch in service.batches]
+    assert 1000 == sum(map(len, service.batches))
+    assert max(lengths) <= MAX_TOKENS_LENGTH
+    await batcher.close()
