@@ -21,6 +21,7 @@ from clerksync_server.ops.server import ops_app
 from clerksync_server.rules.evidence import EvidencePolicy
 from clerksync_server.setting_types import Address
 from clerksync_server.settings import Settings
+from clerksync_server.sync.body_keys import BodyKeys
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
 from clerksync_server.sync.explain import Explain
@@ -55,7 +56,9 @@ class SyncServiceProcess:
         policy = EvidencePolicy(
             max_token_age_ms=settings.max_token_age_s * 1000, retention_ms=settings.tombstone_retention_days * _DAY_MS
         )
-        deliveries = Deliveries(self._database, instance_id=settings.instance_id)
+        deliveries = Deliveries(
+            self._database, instance_id=settings.instance_id, body_keys=BodyKeys(settings.quarantine_key_texts)
+        )
         self._removals = RemovalFeed(self._database, settings.direct_dsn)
         self._server = GrpcServer(
             SyncServicer(deliveries, Ensure(self._database, policy), Explain(self._database, policy), self._removals),

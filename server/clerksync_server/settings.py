@@ -10,7 +10,15 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clerksync_server.setting_types import Address, DatabaseUrl, GrpcTarget, ListenAddress, Transport, WebhookSecrets
+from clerksync_server.setting_types import (
+    Address,
+    DatabaseUrl,
+    GrpcTarget,
+    ListenAddress,
+    QuarantineKeys,
+    Transport,
+    WebhookSecrets,
+)
 
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)$")
 _SECRET_NAMES = ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET")
@@ -40,6 +48,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices(*_SECRET_NAMES),
         description="The signing secret of the endpoint in Clerk's dashboard, `whsec_…`. Several, separated by "
         "commas, while one is being rotated: any may match. The front refuses to start without it.",
+    )
+    quarantine_keys: QuarantineKeys = Field(
+        default=(),
+        validation_alias="CLERKSYNC_QUARANTINE_KEY",
+        description="Encrypts the bodies in quarantine: a Fernet key, or several, separated by commas, while one is "
+        "being rotated. The first encrypts, any decrypts. Without it bodies are kept as they were sent.",
     )
     instance_id: str | None = Field(
         default=None,
@@ -144,6 +158,10 @@ class Settings(BaseSettings):
     @property
     def webhook_secret_texts(self) -> list[str]:
         return [secret.get_secret_value() for secret in self.webhook_secrets]
+
+    @property
+    def quarantine_key_texts(self) -> list[str]:
+        return [key.get_secret_value() for key in self.quarantine_keys]
 
 
 class InvalidSettings(Exception):

@@ -25,6 +25,7 @@ def test_the_defaults() -> None:
         "DATABASE_URL": None,
         "CLERKSYNC_DATABASE_DIRECT_URL": None,
         "CLERK_WEBHOOK_SECRET": (),
+        "CLERKSYNC_QUARANTINE_KEY": (),
         "CLERK_INSTANCE_ID": None,
         "CLERKSYNC_GRPC_LISTEN": ("127.0.0.1", 50051),
         "CLERKSYNC_GRPC_TRANSPORT": "grpcio",
@@ -159,6 +160,7 @@ def test_every_problem_is_told_at_once(problems: Any) -> None:
     wrong = {
         "CLERKSYNC_DATABASE_DIRECT_URL": MARK,
         "CLERK_WEBHOOK_SECRET": f"{SECRET},{MARK}",
+        "CLERKSYNC_QUARANTINE_KEY": f"{MARK},",
         "CLERKSYNC_GRPC_LISTEN": MARK,
         "CLERKSYNC_HTTP_LISTEN": f"{MARK}:port",
         "CLERKSYNC_OPS_LISTEN": f"{MARK}:99999",

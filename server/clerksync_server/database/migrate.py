@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clerksync_server.database.connection import Connection
 
-REQUIRED_REVISION = "0007"
+REQUIRED_REVISION = "0008"
 """The schema this code needs. Revisions are numbered and only ever add, so any later one serves it as well."""
 
 _VERSION_SCHEMA = "clerksync"
