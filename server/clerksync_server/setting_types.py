@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from clerksync_server.clerk.signature import SignatureVerifier
 
-_SECRET_EXPECTED = "holds no secret: expected whsec_… as Clerk's dashboard shows it"
+_WHSEC_EXPECTED = "holds no secret: expected whsec_… as Clerk's dashboard shows it"
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _TARGET = re.compile(
     r"(?:dns:(?://[^/]*/)?[^/:]+(?::\d{1,5})?|(?:ipv4|ipv6|unix|unix-abstract|xds|passthrough):.+|(?:\[[0-9A-Fa-f:]+\]|[\w.-]+):\d{1,5})"
@@ -112,7 +112,7 @@ def _transport(value: str) -> str:
 ListenAddress = Annotated[Address, NoDecode, BeforeValidator(_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 WebhookSecrets = Annotated[
-    tuple[SecretStr, ...], NoDecode, BeforeValidator(_split(_SECRET_EXPECTED)), AfterValidator(_secrets)
+    tuple[SecretStr, ...], NoDecode, BeforeValidator(_split(_WHSEC_EXPECTED)), AfterValidator(_secrets)
 ]
 QuarantineKeys = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(_split(_KEY_EXPECTED)), AfterValidator(_fernet_keys)

@@ -259,3 +259,32 @@ def test_a_transport_that_is_not_there(monkeypatch: pytest.MonkeyPatch, problems
     assert "'grpcio' or 'native'" in unknown
     assert absent.startswith("CLERKSYNC_GRPC_TRANSPORT: ")
     assert "pip install 'clerksync[server,native]'" in absent
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MARK,
+        f"{'A' * 43}",
+        f"{'A' * 44}",
+        f"{'+' * 43}=",
+        f"{'A' * 43}=,{MARK}",
+        f"{'A' * 20} {'A' * 23}=",
+        ",",
+    ],
+)
+def test_a_quarantine_key_that_is_none_is_told(text: str, problems: Any) -> None:
+    """Each has to be 32 bytes in URL-safe base64; the text tells how to make one, and repeats nothing."""
+    [problem] = problems(CLERKSYNC_QUARANTINE_KEY=text)
+
+    assert problem.startswith("CLERKSYNC_QUARANTINE_KEY: expected Fernet keys, separated by commas; this makes one: ")
+    assert text not in problem or text == ","
+
+
+def test_quarantine_keys_hide_themselves(load: Any) -> None:
+    """They are read in their order, and no representation of the settings shows them."""
+    keys = [f"{letter * 43}=" for letter in "AB"]
+    settings = load(CLERKSYNC_QUARANTINE_KEY=", ".join(keys))
+
+    assert keys == settings.quarantine_key_texts
+    assert keys[0] not in repr(settings) + str(settings) + settings.model_dump_json()
