@@ -27,6 +27,8 @@ class Login:
 
 @dataclass(frozen=True)
 class Logins:
+    """The three of a database."""
+
     owner: Login
     service: Login
     reader: Login

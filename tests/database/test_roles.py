@@ -68,7 +68,6 @@ SCHEMA_CHANGES = [
     "delete from clerksync.deleted_entity",
     "update clerksync.removal set logged_at = now()",
     "delete from clerksync.removal_epoch",
-    "grant all on public.user_profile to public",
     "comment on table public.user_profile is 'mine'",
 ]
 WAYS_OUT = [
@@ -100,7 +99,7 @@ OF_A_READER = [
     "insert into public.user_profile (clerk_user_id, clerk_org_id) values ('user_1', 'org_a')",
     "update public.user_profile set role = 'org:admin'",
     "update public.organization set settings = '{{}}'",
-    "lock table public.user_profile in access exclusive mode",
+    "begin; lock table public.user_profile in access exclusive mode",
     "select from public.user_profile for update",
     "set row_security = off; select from public.user_profile",
     "set role clerksync_service",
@@ -126,11 +125,12 @@ async def rights_of(admin: Any, login: Login) -> dict[str, set[str]]:
     """What a login may do to each table of ours, and to others in the two schemas."""
     rows = await admin.fetch(
         """
-        select t.oid::regclass::text as table, privilege
+        select n.nspname || '.' || t.relname as table, privilege
         from pg_class as t
+        join pg_namespace as n on n.oid = t.relnamespace
         cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
             as privilege
-        where t.relkind in ('r', 'v', 'S') and t.relnamespace::regnamespace::text in ('public', 'clerksync')
+        where t.relkind in ('r', 'v', 'S') and n.nspname in ('public', 'clerksync')
             and case when t.relkind <> 'S' then has_table_privilege($1, t.oid, privilege)
                 else privilege = 'UPDATE' and has_sequence_privilege($1, t.oid, 'usage, select, update') end
         """,
@@ -138,8 +138,7 @@ async def rights_of(admin: Any, login: Login) -> dict[str, set[str]]:
     )
     found: dict[str, set[str]] = {}
     for row in rows:
-        name = row["table"] if "." in row["table"] else f"public.{row['table']}"
-        found.setdefault(name, set()).add(row["privilege"])
+        found.setdefault(row["table"], set()).add(row["privilege"])
     return found
 
 
@@ -184,6 +183,19 @@ async def test_what_a_reader_may_not_do_is_refused(logins: Logins, admin: Any) -
     }
 
     assert dict.fromkeys(tried, "42501") == tried
+
+
+async def test_neither_can_pass_its_rights_on(logins: Logins, admin: Any) -> None:
+    """Postgres only warns about it, and grants nothing."""
+    for login in (logins.service, logins.reader):
+        connection = await asyncpg.connect(login.dsn)
+        await connection.execute("grant select on public.user_profile to public")
+        await connection.close()
+
+    assert not await admin.fetchval(
+        "select exists (select from pg_class, aclexplode(relacl) where oid = 'public.user_profile'::regclass "
+        "and grantee = 0)"
+    )
 
 
 async def names_of(admin: Any, logins: Logins, login: Login) -> dict[str, str]:
@@ -244,8 +256,8 @@ async def test_the_service_does_all_its_work_with_these_rights(stack: Stack, log
 
 async def ensure_everything(stack: Stack, t: int) -> None:
     """Alone, again, refused, in a batch, and an organization by itself."""
-    assert (await stack.ensure_profile("user_3", "org_1", t + 50)).profile.clerk_user_id == "user_3"
-    assert (await stack.ensure_profile("user_3", "org_1", t + 50)).profile.clerk_org_id == "org_1"
+    assert (await stack.ensure_profile("user_3", "org_1", t + 50)).user_profile.clerk_user_id == "user_3"
+    assert (await stack.ensure_profile("user_3", "org_1", t + 50)).user_profile.clerk_org_id == "org_1"
     assert (await stack.ensure_organization("org_2", t + 50)).organization.clerk_org_id == "org_2"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stack.ensure_profile("user_2", "org_1", t + 50)
@@ -259,7 +271,7 @@ async def ensure_everything(stack: Stack, t: int) -> None:
     made = await stack.sync.BatchEnsureUserProfiles(
         sync_service_pb2.BatchEnsureUserProfilesRequest(requests=asked), timeout=10
     )
-    assert 70 == len([each for each in made.responses if each.response.profile.id])
+    assert 70 == len([each for each in made.results if each.response.user_profile.id])
 
 
 async def quarantine_and_redrive(stack: Stack, logins: Logins, admin: Any, t: int) -> None:

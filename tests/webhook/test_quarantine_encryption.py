@@ -1,4 +1,4 @@
-"""With CLERKSYNC_QUARANTINE_KEY bodies in quarantine are encrypted at rest, and keys can be rotated without losing one."""
+"""With CLERKSYNC_QUARANTINE_KEY bodies in quarantine are encrypted at rest, and a rotation of keys loses none."""
 
 import asyncio
 import json
