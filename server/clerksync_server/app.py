@@ -13,6 +13,7 @@ from aiohttp import web
 from clerksync_server.clerk.signature import SignatureVerifier
 from clerksync_server.database.connection import Database
 from clerksync_server.database.monitor import DatabaseMonitor
+from clerksync_server.database.wire import tell_of_plaintext
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import CannotListen, GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
@@ -70,6 +71,7 @@ class SyncServiceProcess:
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> Address:
+        tell_of_plaintext(self._settings.database_urls)
         await self._database.open()
         address = await self._server.start(self._settings.grpc_listen)
         await self._monitor.check()

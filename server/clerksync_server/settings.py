@@ -149,6 +149,12 @@ class Settings(BaseSettings):
         return None if url is None else url.get_secret_value()
 
     @property
+    def database_urls(self) -> dict[str, str]:
+        """The URLs that are set, by the name of their variable."""
+        urls = {"database_url": self.database_url, "database_direct_url": self.database_direct_url}
+        return {ENVIRONMENT_NAMES[name]: url.get_secret_value() for name, url in urls.items() if url is not None}
+
+    @property
     def target(self) -> str:
         """Where SyncService is: as set, or where this environment has it listen."""
         if "service_target" in self.model_fields_set:

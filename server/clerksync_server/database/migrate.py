@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 
 from clerksync_server.database.errors import describe
+from clerksync_server.database.wire import tls_problem
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -117,7 +118,8 @@ async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
     except TimeoutError:
         raise MigrationError(f"cannot connect to the database: no answer in {_CONNECT_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise MigrationError(f"cannot connect to the database: {error.strerror or type(error).__name__}") from None
+        reason = tls_problem(error) or error.strerror or type(error).__name__
+        raise MigrationError(f"cannot connect to the database: {reason}") from None
     except (asyncpg.InterfaceError, ValueError):
         # The texts of these may hold parts of the DSN, and so of the password.
         raise MigrationError(
