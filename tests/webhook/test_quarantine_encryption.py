@@ -134,7 +134,7 @@ async def test_a_redrive_of_everything_goes_on_past_a_body_without_its_key(start
 
 
 async def test_a_body_that_was_changed_in_the_database_is_refused(start_stack: Any) -> None:
-    """Nobody who can write to the table can make up what a redrive applies."""
+    """A redrive applies nothing of it, and says why."""
     stack = await start_stack(CLERKSYNC_QUARANTINE_KEY=OLD)
     await stack.post(BODY, svix_id="msg_1")
     await stack.rows("update clerksync.webhook_delivery set body = overlay(body placing 'AA' from 40) returning true")
