@@ -16,6 +16,7 @@ from clerksync_server.access.session_tokens import session_tokens_of
 from clerksync_server.clerk.signature import SignatureVerifier
 from clerksync_server.database.connection import Database
 from clerksync_server.database.monitor import DatabaseMonitor
+from clerksync_server.database.wire import tell_of_plaintext
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import CannotListen, GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
@@ -24,6 +25,7 @@ from clerksync_server.ops.server import ops_app
 from clerksync_server.rules.evidence import EvidencePolicy
 from clerksync_server.setting_types import Address
 from clerksync_server.settings import Settings
+from clerksync_server.sync.body_keys import BodyKeys
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure
 from clerksync_server.sync.explain import Explain
@@ -58,7 +60,9 @@ class SyncServiceProcess:
         policy = EvidencePolicy(
             max_token_age_ms=settings.max_token_age_s * 1000, retention_ms=settings.tombstone_retention_days * _DAY_MS
         )
-        deliveries = Deliveries(self._database, instance_id=settings.instance_id)
+        deliveries = Deliveries(
+            self._database, instance_id=settings.instance_id, body_keys=BodyKeys(settings.quarantine_key_texts)
+        )
         self._removals = RemovalFeed(self._database, settings.direct_dsn)
         self._session_tokens = session_tokens_of(settings)
         ensure, explain = Ensure(self._database, policy), Explain(self._database, policy)
@@ -74,6 +78,7 @@ class SyncServiceProcess:
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> Address:
+        tell_of_plaintext(self._settings.database_urls)
         await self._database.open()
         if self._session_tokens is not None:
             await self._session_tokens.start()

@@ -4,6 +4,7 @@ ClerksyncError
 ├── InvalidFields            the request is ill-formed
 ├── Refused                  Ensure may not make the row: removed, deleted, or the token is too old
 ├── DeliveryNotFound         the ledger does not hold the delivery
+├── BodyUnreadable           a body in quarantine is encrypted with a key that is not at hand
 ├── DeliveryContended        a delivery of a batch would have to wait for others: it has to be applied by itself
 ├── Unauthenticated          the caller's credentials are missing or not valid
 ├── NotAllowed               the policy does not let this caller make this call
@@ -60,6 +61,10 @@ class DeliveryNotFound(ClerksyncError):
 
     def __init__(self) -> None:
         super().__init__("the ledger holds no delivery with this svix_id")
+
+
+class BodyUnreadable(ClerksyncError):
+    """A body in quarantine is encrypted with a key that is not at hand, or was changed in the database."""
 
 
 class DeliveryContended(ClerksyncError):

@@ -1,6 +1,7 @@
 """The kinds of values that settings have, and how they are read. No error repeats a value: it may be a secret."""
 
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, NamedTuple
@@ -11,9 +12,16 @@ from pydantic_settings import NoDecode
 
 from clerksync_server.clerk.signature import SignatureVerifier
 
+_WHSEC_EXPECTED = "holds no secret: expected whsec_… as Clerk's dashboard shows it"
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _TARGET = re.compile(
     r"(?:dns:(?://[^/]*/)?[^/:]+(?::\d{1,5})?|(?:ipv4|ipv6|unix|unix-abstract|xds|passthrough):.+|(?:\[[0-9A-Fa-f:]+\]|[\w.-]+):\d{1,5})"
+)
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
+"""32 bytes in URL-safe base64. The library itself passes over letters that are not of that alphabet."""
+_KEY_EXPECTED = (
+    "expected Fernet keys, separated by commas; this makes one: "
+    "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 )
 _URL_EXAMPLE = "expected postgresql://user:password@host:5432/database, with special characters percent-encoded"
 
@@ -66,14 +74,18 @@ def _database_url(value: SecretStr) -> SecretStr:
     return value
 
 
-def _split(value: Any) -> Any:
-    """Comma-separated, spaces around the commas allowed."""
-    if not isinstance(value, str):
-        return value
-    parts = [part.strip() for part in value.split(",") if part.strip()]
-    if not parts:
-        raise ValueError("holds no secret: expected whsec_… as Clerk's dashboard shows it")
-    return parts
+def _split(otherwise: str) -> Callable[[Any], Any]:
+    """Reads what is comma-separated, spaces around the commas allowed; `otherwise` is told if there is nothing."""
+
+    def split(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not parts:
+            raise ValueError(otherwise)
+        return parts
+
+    return split
 
 
 def _origins(value: Any) -> Any:
@@ -119,6 +131,12 @@ def _secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return value
 
 
+def _fernet_keys(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if any(_FERNET_KEY.fullmatch(key.get_secret_value()) is None for key in value):
+        raise ValueError(_KEY_EXPECTED)
+    return value
+
+
 def _target(value: str) -> str:
     if _TARGET.fullmatch(value) is None:
         raise ValueError("expected a gRPC target, for example dns:///clerksync:50051 or 127.0.0.1:50051; no http://")
@@ -133,7 +151,12 @@ def _transport(value: str) -> str:
 
 ListenAddress = Annotated[Address, NoDecode, BeforeValidator(_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-WebhookSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(_secrets)]
+WebhookSecrets = Annotated[
+    tuple[SecretStr, ...], NoDecode, BeforeValidator(_split(_WHSEC_EXPECTED)), AfterValidator(_secrets)
+]
+QuarantineKeys = Annotated[
+    tuple[SecretStr, ...], NoDecode, BeforeValidator(_split(_KEY_EXPECTED)), AfterValidator(_fernet_keys)
+]
 GrpcTarget = Annotated[str, AfterValidator(_target)]
 Reflection = Literal["operators", "everyone", "off"]
 Transport = Annotated[Literal["grpcio", "native"], AfterValidator(_transport)]

@@ -17,6 +17,7 @@ from clerksync_server.setting_types import (
     JwksLocation,
     ListenAddress,
     Origins,
+    QuarantineKeys,
     Reflection,
     Transport,
     WebhookSecrets,
@@ -50,6 +51,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices(*_SECRET_NAMES),
         description="The signing secret of the endpoint in Clerk's dashboard, `whsec_…`. Several, separated by "
         "commas, while one is being rotated: any may match. The front refuses to start without it.",
+    )
+    quarantine_keys: QuarantineKeys = Field(
+        default=(),
+        validation_alias="CLERKSYNC_QUARANTINE_KEY",
+        description="Encrypts the bodies in quarantine: a Fernet key, or several, separated by commas, while one is "
+        "being rotated. The first encrypts, any decrypts. Without it bodies are kept as they were sent.",
     )
     instance_id: str | None = Field(
         default=None,
@@ -215,6 +222,12 @@ class Settings(BaseSettings):
         return None if url is None else url.get_secret_value()
 
     @property
+    def database_urls(self) -> dict[str, str]:
+        """The URLs that are set, by the name of their variable."""
+        urls = {"database_url": self.database_url, "database_direct_url": self.database_direct_url}
+        return {ENVIRONMENT_NAMES[name]: url.get_secret_value() for name, url in urls.items() if url is not None}
+
+    @property
     def target(self) -> str:
         """Where SyncService is: as set, or where this environment has it listen."""
         if "service_target" in self.model_fields_set:
@@ -224,6 +237,10 @@ class Settings(BaseSettings):
     @property
     def webhook_secret_texts(self) -> list[str]:
         return [secret.get_secret_value() for secret in self.webhook_secrets]
+
+    @property
+    def quarantine_key_texts(self) -> list[str]:
+        return [key.get_secret_value() for key in self.quarantine_keys]
 
 
 class InvalidSettings(Exception):

@@ -30,6 +30,7 @@ SECRETS_EXAMPLE = KUBERNETES / "secrets.yaml.example"
 SECRET_VARIABLES = {
     "DATABASE_URL",
     "CLERKSYNC_DATABASE_DIRECT_URL",
+    "CLERKSYNC_QUARANTINE_KEY",
     "CLERK_WEBHOOK_SECRET",
     "CLERK_WEBHOOK_SIGNING_SECRET",
     "CLERK_SECRET_KEY",
@@ -78,15 +79,17 @@ def test_no_secret_is_contained(manifests: list[Manifest]) -> None:
 
 
 def test_each_workload_gets_only_its_own_secret(manifests: list[Manifest]) -> None:
-    """The front cannot reach the database, and nobody but the front holds the webhook secret."""
+    """The front cannot reach the database, the migration alone is the owner, the front alone has the webhook secret."""
     database = {"DATABASE_URL": ("clerksync-database", "DATABASE_URL")}
     direct = {"CLERKSYNC_DATABASE_DIRECT_URL": ("clerksync-database", "CLERKSYNC_DATABASE_DIRECT_URL")}
+    owner = {"DATABASE_URL": ("clerksync-database-owner", "DATABASE_URL")}
+    quarantine = {"CLERKSYNC_QUARANTINE_KEY": ("clerksync-quarantine", "CLERKSYNC_QUARANTINE_KEY")}
     webhook = {"CLERK_WEBHOOK_SECRET": ("clerksync-webhook", "CLERK_WEBHOOK_SECRET")}
 
     assert {name: from_secrets(workload) for name, workload in workloads(manifests).items()} == {
-        "clerksync": database | direct,
+        "clerksync": database | direct | quarantine,
         "clerksync-front": webhook,
-        "clerksync-migrate": database,
+        "clerksync-migrate": owner,
     }
 
 

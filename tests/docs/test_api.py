@@ -43,6 +43,7 @@ UNJOINED = {
 FAILURES: list[Exception] = [
     errors.InvalidFields({"clerk_user_id": "is missing"}),
     errors.DeliveryNotFound(),
+    errors.BodyUnreadable("no key"),
     errors.DeliveryContended(),
     errors.Unauthenticated("text", missing=True),
     errors.Unauthenticated("text"),

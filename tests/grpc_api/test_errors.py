@@ -124,6 +124,7 @@ ALL_ERRORS = [
     (errors.Refused(Verdict.MEMBERSHIP_REMOVED), grpc.StatusCode.FAILED_PRECONDITION, "MEMBERSHIP_REMOVED"),
     (errors.Refused(Verdict.EVIDENCE_TOO_OLD), grpc.StatusCode.FAILED_PRECONDITION, "EVIDENCE_TOO_OLD"),
     (errors.DeliveryNotFound(), grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"),
+    (errors.BodyUnreadable("no key"), grpc.StatusCode.FAILED_PRECONDITION, "BODY_UNREADABLE"),
     (errors.DeliveryContended(), grpc.StatusCode.ABORTED, "DELIVERY_CONTENDED"),
     (errors.Unauthenticated("text", missing=True), grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_MISSING"),
     (errors.Unauthenticated("text"), grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID"),

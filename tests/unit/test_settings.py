@@ -25,6 +25,7 @@ def test_the_defaults() -> None:
         "DATABASE_URL": None,
         "CLERKSYNC_DATABASE_DIRECT_URL": None,
         "CLERK_WEBHOOK_SECRET": (),
+        "CLERKSYNC_QUARANTINE_KEY": (),
         "CLERK_INSTANCE_ID": None,
         "CLERKSYNC_GRPC_LISTEN": ("127.0.0.1", 50051),
         "CLERKSYNC_GRPC_TRANSPORT": "grpcio",
@@ -168,6 +169,7 @@ def test_every_problem_is_told_at_once(problems: Any) -> None:
     wrong = {
         "CLERKSYNC_DATABASE_DIRECT_URL": MARK,
         "CLERK_WEBHOOK_SECRET": f"{SECRET},{MARK}",
+        "CLERKSYNC_QUARANTINE_KEY": f"{MARK},",
         "CLERKSYNC_GRPC_LISTEN": MARK,
         "CLERKSYNC_HTTP_LISTEN": f"{MARK}:port",
         "CLERKSYNC_OPS_LISTEN": f"{MARK}:99999",
@@ -329,3 +331,32 @@ def test_half_of_a_setting_is_told(name: str, needed: str, problems: Any) -> Non
     (told,) = problems(**{name: MARK})
 
     assert told.startswith(f"{name}: does nothing without {needed}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MARK,
+        f"{'A' * 43}",
+        f"{'A' * 44}",
+        f"{'+' * 43}=",
+        f"{'A' * 43}=,{MARK}",
+        f"{'A' * 20} {'A' * 23}=",
+        ",",
+    ],
+)
+def test_a_quarantine_key_that_is_none_is_told(text: str, problems: Any) -> None:
+    """Each has to be 32 bytes in URL-safe base64; the text tells how to make one, and repeats nothing."""
+    [problem] = problems(CLERKSYNC_QUARANTINE_KEY=text)
+
+    assert problem.startswith("CLERKSYNC_QUARANTINE_KEY: expected Fernet keys, separated by commas; this makes one: ")
+    assert text not in problem or text == ","
+
+
+def test_quarantine_keys_hide_themselves(load: Any) -> None:
+    """They are read in their order, and no representation of the settings shows them."""
+    keys = [f"{letter * 43}=" for letter in "AB"]
+    settings = load(CLERKSYNC_QUARANTINE_KEY=", ".join(keys))
+
+    assert keys == settings.quarantine_key_texts
+    assert keys[0] not in repr(settings) + str(settings) + settings.model_dump_json()

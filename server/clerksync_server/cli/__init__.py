@@ -9,6 +9,7 @@ import typer
 
 from clerksync_server.cli import deliveries, dev, doctor, explain, migrate, prune, send_event, serve, token
 from clerksync_server.cli.failure import KNOWN_FAILURES, exit_code_of
+from clerksync_server.errors import DatabaseUnavailable
 
 _app = typer.Typer(
     name="clerksync",
@@ -53,5 +54,6 @@ def main() -> None:
         _app()
     except KNOWN_FAILURES as error:
         structlog.contextvars.clear_contextvars()
-        print(f"clerksync: {error}", file=sys.stderr)  # noqa: T201
+        detail = f" ({error.detail})" if isinstance(error, DatabaseUnavailable) else ""
+        print(f"clerksync: {error}{detail}", file=sys.stderr)  # noqa: T201
         sys.exit(exit_code_of(error))

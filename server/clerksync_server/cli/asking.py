@@ -19,6 +19,10 @@ TIMEOUT_S = 10.0
 _Answer = TypeVar("_Answer")
 
 
+class CallRefused(CommandFailed):
+    """SyncService answers, and cannot do what is asked in the state that things are in: FAILED_PRECONDITION."""
+
+
 def ask(stub: Any, call: Callable[[Any], Awaitable[_Answer]]) -> _Answer:
     """Makes one call with a stub of the class given. Raises CommandFailed with what SyncService said."""
     target = load_settings().target
@@ -31,7 +35,8 @@ def ask(stub: Any, call: Callable[[Any], Awaitable[_Answer]]) -> _Answer:
         return asyncio.run(make())
     except grpc.aio.AioRpcError as error:
         where = f" (SyncService at {target})" if error.code() is grpc.StatusCode.UNAVAILABLE else ""
-        raise CommandFailed(f"{error.code().name}: {error.details()}{where}") from None
+        kind = CallRefused if error.code() is grpc.StatusCode.FAILED_PRECONDITION else CommandFailed
+        raise kind(f"{error.code().name}: {error.details()}{where}") from None
 
 
 def console() -> Console:

@@ -30,6 +30,17 @@ class Check:
     advice: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """What was found. The texts are empty where nothing is wrong."""
+
+    counts: dict[str, int]
+    """The number of rows of each check."""
+    needless_privileges: str
+    deaf: str
+    """What is wrong with notifications."""
+
+
 CHECKS = (
     Check("duplicate_profiles", True, "a unique constraint is missing: run `clerksync migrate`"),
     Check("duplicate_organizations", True, "a unique constraint is missing: run `clerksync migrate`"),
@@ -46,6 +57,7 @@ CHECKS = (
     Check("profiles_without_ids", False, "left from before the adoption: no reader sees them"),
 )
 
+_TOO_MIGHTY = "run SyncService as a member of clerksync_service, see docs/security.md; the role"
 _DEAF = "they do not arrive, so removals are told up to 2 s late: set CLERKSYNC_DATABASE_DIRECT_URL"
 
 
@@ -65,33 +77,42 @@ def doctor(
     if dsn is None:
         raise CommandFailed("DATABASE_URL is not set, and no `clerksync dev` runs in this folder")
     direct_dsn = settings.direct_dsn if settings.database_url and settings.direct_dsn else dsn
-    counts, problem = asyncio.run(_examine(dsn, direct_dsn))
+    found = asyncio.run(_examine(dsn, direct_dsn))
     table = Table(box=None)
     for column in ("check", "rows", "verdict"):
         table.add_column(column)
     for check in CHECKS:
-        count = counts[check.query]
+        count = found.counts[check.query]
         verdict = f"{'BROKEN' if check.broken else 'look'}: {check.advice}" if count else "ok"
         table.add_row(check.query.replace("_", " "), str(count), verdict)
-    table.add_row("notifications of removals", "-", f"look: {problem}" if problem else "ok")
+    table.add_row("notifications of removals", "-", f"look: {found.deaf}" if found.deaf else "ok")
+    if settings.database_url is not None:  # The one of `clerksync dev` has no other role than its owner.
+        needless = found.needless_privileges
+        table.add_row("role of DATABASE_URL", "-", f"look: {_TOO_MIGHTY} {needless}" if needless else "ok")
     Console(highlight=False, markup=False).print(table)
-    if any(counts[check.query] for check in CHECKS if check.broken):
+    if any(found.counts[check.query] for check in CHECKS if check.broken):
         raise typer.Exit(1)
 
 
-async def _examine(dsn: str, direct_dsn: str) -> tuple[dict[str, int], str]:
-    """The number of rows for each check, and what is wrong with notifications."""
+async def _examine(dsn: str, direct_dsn: str) -> _Findings:
+    """Raises CommandFailed where the checks cannot be made."""
     database = Database(dsn, pool_size=1)
     await database.open()
     try:
         async with database.connection() as connection:
+            if missing := await connection.fetchval(_SQL["missing_privileges"]):
+                raise CommandFailed(
+                    f"the role of DATABASE_URL lacks what SyncService needs: {missing}. Run `clerksync migrate` as the "
+                    "owner of the tables, and make the role a member of clerksync_service, see docs/security.md"
+                )
             revision = await current_revision(connection)
             if not is_compatible(revision):
                 raise CommandFailed(
                     f"the schema is at {revision}, {REQUIRED_REVISION} is needed: run `clerksync migrate`"
                 )
             counts = {check.query: int(await connection.fetchval(_SQL[check.query])) for check in CHECKS}
-        return counts, await _notifications(database, direct_dsn)
+            needless = await connection.fetchval(_SQL["needless_privileges"])
+        return _Findings(counts, needless or "", await _notifications(database, direct_dsn))
     finally:
         await database.close()
 

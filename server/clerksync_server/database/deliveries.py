@@ -33,7 +33,10 @@ OUTCOMES = {Effect.APPLIED: Outcome.APPLIED, Effect.STALE: Outcome.STALE}
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the ledger says of a delivery once it has been dealt with. `body` is kept only in quarantine."""
+    """What the ledger says of a delivery once it has been dealt with. `body` is kept only in quarantine.
+
+    It is as the ledger keeps it: encrypted with the key that `body_key` names, or as it was sent if that is None.
+    """
 
     outcome: Outcome
     event_type: str | None = None
@@ -43,6 +46,16 @@ class Judgement:
     body: bytes | None = None
     quarantine_reason: str | None = None
     rule: Rule | None = None
+    body_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBody:
+    """A body in quarantine as the ledger keeps it, and the name of the key that encrypted it."""
+
+    svix_id: str
+    body: bytes
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,7 @@ async def settle_delivery(connection: "Connection", svix_id: str, judgement: Jud
         judgement.quarantine_reason,
         judgement.rule,
         int(facts_joined),
+        judgement.body_key,
     )
 
 
@@ -129,6 +143,16 @@ async def read_last_writer(connection: "Connection", clerk_user_id: str, clerk_o
     return None if row is None else _delivery(row)
 
 
+async def lock_bodies_of_other_keys(connection: "Connection", key: str, *, after: str, limit: int) -> list[KeptBody]:
+    """What is in quarantine and was not encrypted with the key, in the order of the ids after `after`."""
+    rows = await connection.fetch(_SQL["lock_bodies_of_other_keys"], key, after, limit)
+    return [KeptBody(row["svix_id"], row["body"], row["body_key"]) for row in rows]
+
+
+async def write_body(connection: "Connection", svix_id: str, body: bytes, key: str | None) -> None:
+    await connection.execute(_SQL["write_body"], svix_id, body, key)
+
+
 async def count_quarantined(connection: "Connection") -> int:
     return int(await connection.fetchval(_SQL["count_quarantined"]))
 
@@ -158,4 +182,5 @@ def _columns(entry: Entry) -> tuple[object, ...]:
         judgement.quarantine_reason,
         judgement.rule,
         int(entry.facts_joined),
+        judgement.body_key,
     )

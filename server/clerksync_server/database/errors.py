@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import asyncpg
 from asyncpg import exceptions as pg
 
+from clerksync_server.database.wire import tls_problem
 from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
 
 RETRYABLE = (pg.DeadlockDetectedError, pg.SerializationError)
@@ -30,6 +31,8 @@ def describe(error: BaseException) -> str:
             parts += [f"constraint {constraint}"]
         elif column := getattr(error, "column_name", None):
             parts += [f"column {column}"]
+    elif problem := tls_problem(error):
+        parts += [problem]
     return ", ".join(parts)
 
 

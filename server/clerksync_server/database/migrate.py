@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 
 from clerksync_server.database.errors import describe
+from clerksync_server.database.wire import tls_problem
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from clerksync_server.database.connection import Connection
 
-REQUIRED_REVISION = "0007"
+REQUIRED_REVISION = "0008"
 """The schema this code needs. Revisions are numbered and only ever add, so any later one serves it as well."""
 
 _VERSION_SCHEMA = "clerksync"
@@ -117,7 +118,8 @@ async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
     except TimeoutError:
         raise MigrationError(f"cannot connect to the database: no answer in {_CONNECT_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise MigrationError(f"cannot connect to the database: {error.strerror or type(error).__name__}") from None
+        reason = tls_problem(error) or error.strerror or type(error).__name__
+        raise MigrationError(f"cannot connect to the database: {reason}") from None
     except (asyncpg.InterfaceError, ValueError):
         # The texts of these may hold parts of the DSN, and so of the password.
         raise MigrationError(

@@ -54,7 +54,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> delivery_service_pb2.GetDeliveryResponse:
         check_ids(svix_id=request.svix_id)
-        row = await self._deliveries.get(request.svix_id)
+        row = await self._deliveries.get(request.svix_id, with_body=request.include_body)
         return delivery_service_pb2.GetDeliveryResponse(delivery=delivery_to_pb(row, include_body=request.include_body))
 
     async def RedriveDelivery(  # noqa: N802

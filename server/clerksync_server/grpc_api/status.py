@@ -9,6 +9,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from clerksync.v1.error_reason_pb2 import ErrorReason
 from clerksync_server.errors import (
+    BodyUnreadable,
     ClerksyncError,
     DatabaseRefused,
     DatabaseUnavailable,
@@ -41,6 +42,7 @@ _INTERNAL = _Row(grpc.StatusCode.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL)
 _TABLE: dict[type[ClerksyncError], _Row] = {
     InvalidFields: _Row(grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
     DeliveryNotFound: _Row(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
+    BodyUnreadable: _Row(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_BODY_UNREADABLE),
     DeliveryContended: _Row(grpc.StatusCode.ABORTED, ErrorReason.ERROR_REASON_DELIVERY_CONTENDED),
     NotAllowed: _Row(grpc.StatusCode.PERMISSION_DENIED, ErrorReason.ERROR_REASON_METHOD_NOT_ALLOWED),
     Overloaded: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_OVERLOADED, 1),

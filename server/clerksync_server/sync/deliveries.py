@@ -31,6 +31,7 @@ from clerksync_server.errors import (
 )
 from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import Fact
+from clerksync_server.sync.body_keys import BodyKeys
 from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 
 if TYPE_CHECKING:
@@ -62,11 +63,17 @@ class Deliveries:
     """Takes deliveries whose signature has been verified."""
 
     def __init__(
-        self, database: Database, *, instance_id: str | None = None, now: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        *,
+        instance_id: str | None = None,
+        body_keys: BodyKeys | None = None,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """With an `instance_id`, events that name another Clerk instance are ignored."""
         self._database = database
         self._instance_id = instance_id
+        self._body_keys = body_keys or BodyKeys()
         self._now = now
         self._batches = DeliveryBatches(database)
 
@@ -129,7 +136,7 @@ class Deliveries:
         except DatabaseRefused as error:
             # Sent again it would be refused again; kept, it can be redriven once what refuses it has been mended.
             reason = f"refused by the database: {error.detail}"
-            judgement = _quarantined(delivery.entry.judgement, body, reason, Rule.REFUSED_BY_DATABASE)
+            judgement = self._quarantined(delivery.entry.judgement, body, reason, Rule.REFUSED_BY_DATABASE)
             refused = Received(replace(delivery.entry, judgement=judgement), None)
         try:
             return await self._database.transaction(enter(refused))
@@ -137,13 +144,16 @@ class Deliveries:
             return None
 
     async def redrive(self, svix_id: str) -> DeliveryRow:
-        """Tries a quarantined delivery again and returns it as it is afterwards; leaves any other as it is."""
+        """Tries a quarantined delivery again and returns it as it is afterwards; leaves any other as it is.
+
+        Raises DeliveryNotFound, and BodyUnreadable, after which the delivery is in quarantine as before.
+        """
 
         async def work(connection: "Connection") -> DeliveryRow:
             delivery = await read_delivery(connection, svix_id, lock=True)
             if delivery is None:
                 raise DeliveryNotFound
-            if (body := delivery.judgement.body) is None:
+            if (body := self._body_of(delivery)) is None:
                 return delivery
             event, judgement = self._read(body, delivery.attempted_at, now=self._now())
             await self._settle(connection, svix_id, judgement, event)
@@ -154,13 +164,21 @@ class Deliveries:
         except DatabaseRefused:
             return await self.get(svix_id)
 
-    async def get(self, svix_id: str) -> DeliveryRow:
-        """Raises DeliveryNotFound."""
+    async def get(self, svix_id: str, *, with_body: bool = False) -> DeliveryRow:
+        """The delivery, with the body as it was sent if that is asked for and kept.
+
+        Raises DeliveryNotFound, and BodyUnreadable.
+        """
         async with self._database.connection() as connection:
             delivery = await read_delivery(connection, svix_id)
         if delivery is None:
             raise DeliveryNotFound
-        return delivery
+        body = self._body_of(delivery) if with_body else None
+        return replace(delivery, judgement=replace(delivery.judgement, body=body, body_key=None))
+
+    def _body_of(self, delivery: DeliveryRow) -> bytes | None:
+        judgement = delivery.judgement
+        return None if judgement.body is None else self._body_keys.open(judgement.body, judgement.body_key)
 
     async def list(
         self, *, outcome: Outcome | None, after: tuple[datetime, str] | None, limit: int
@@ -181,7 +199,7 @@ class Deliveries:
             )
         except NotUnderstood as error:
             unread = Judgement(Outcome.QUARANTINED, event_type=error.event_type)
-            return None, _quarantined(unread, body, str(error), Rule.NOT_UNDERSTOOD)
+            return None, self._quarantined(unread, body, str(error), Rule.NOT_UNDERSTOOD)
         return event, Judgement(
             outcome=Outcome.APPLIED if event.ours else Outcome.IGNORED,
             event_type=event.type,
@@ -189,6 +207,12 @@ class Deliveries:
             clerk_user_id=event.clerk_user_id,
             clerk_org_id=event.clerk_org_id,
             rule=event.ignored_by,
+        )
+
+    def _quarantined(self, judgement: Judgement, body: bytes, reason: str, rule: Rule) -> Judgement:
+        kept, key = self._body_keys.seal(body)
+        return replace(
+            judgement, outcome=Outcome.QUARANTINED, body=kept, body_key=key, quarantine_reason=reason, rule=rule
         )
 
     async def _settle(
@@ -225,7 +249,3 @@ class Deliveries:
 async def _join(connection: "Connection", facts: Sequence[Fact]) -> Rule:
     """Joins the facts; the last one, about the event's own subject, has the rule that decided."""
     return [await join_fact(connection, fact) for fact in facts][-1]
-
-
-def _quarantined(judgement: Judgement, body: bytes, reason: str, rule: Rule) -> Judgement:
-    return replace(judgement, outcome=Outcome.QUARANTINED, body=body, quarantine_reason=reason, rule=rule)

@@ -79,3 +79,95 @@ where is_placeholder and created_at < now() - interval '1 day';
 select count(*)
 from pg_class
 where oid in ('public.organization'::regclass, 'public.user_profile'::regclass) and not relrowsecurity;
+
+-- name: missing_privileges
+-- What the role of this connection lacks of what SyncService needs, in words; null if nothing.
+with needed (schema_name, table_name, privileges) as (
+    values
+    ('public', 'organization', array['select', 'insert', 'update', 'delete']),
+    ('public', 'user_profile', array['select', 'insert', 'update', 'delete']),
+    ('clerksync', 'membership_tombstone', array['select', 'insert', 'update', 'delete']),
+    ('clerksync', 'deleted_entity', array['select', 'insert', 'update']),
+    ('clerksync', 'webhook_delivery', array['select', 'insert', 'update', 'delete']),
+    ('clerksync', 'removal', array['select', 'insert', 'delete']),
+    ('clerksync', 'removal_epoch', array['select', 'insert']),
+    ('clerksync', 'schema_version', array['select'])
+),
+
+tables as (
+    select t.oid, n.nspname || '.' || t.relname as name, needed.privileges
+    from needed
+    inner join pg_namespace as n on n.nspname = needed.schema_name
+    inner join pg_class as t on t.relnamespace = n.oid and t.relname = needed.table_name
+)
+
+select string_agg(problem, ', ' order by problem)
+from (
+    select 'usage on schema ' || n.nspname as problem
+    from pg_namespace as n
+    where n.nspname in ('public', 'clerksync') and not has_schema_privilege(n.oid, 'usage')
+    union all
+    select privilege || ' on ' || tables.name
+    from tables
+    cross join unnest(tables.privileges) as privilege
+    where not has_table_privilege(tables.oid, privilege)
+    union all
+    select 'a policy for all rows of ' || tables.name
+    from tables
+    where row_security_active(tables.oid) and not exists (
+        select from pg_policy as p
+        where p.polrelid = tables.oid and p.polpermissive and p.polcmd = '*'
+            and pg_get_expr(p.polqual, p.polrelid) = 'true'
+            and exists (
+                select from unnest(p.polroles) as role_id
+                where case role_id when 0 then true else pg_has_role(role_id, 'usage') end
+            )
+    )
+) as problems;
+
+-- name: needless_privileges
+-- What the role of this connection may beyond what SyncService needs, in words; null if nothing.
+with own_tables as (
+    select t.oid, t.relowner, n.nspname || '.' || t.relname as name, n.nspname, t.relname
+    from pg_class as t
+    inner join pg_namespace as n on n.oid = t.relnamespace
+    where t.relkind = 'r'
+        and (n.nspname = 'clerksync' or n.nspname = 'public' and t.relname in ('organization', 'user_profile'))
+)
+
+select case
+    when r.rolsuper then 'is a superuser'
+    else (
+        select string_agg(problem, ', ' order by problem)
+        from (
+            select 'bypasses row-level security' as problem where r.rolbypassrls
+            union all
+            select 'may create roles' where r.rolcreaterole
+            union all
+            select 'may create databases' where r.rolcreatedb
+            union all
+            select 'owns ' || name from own_tables where pg_has_role(relowner, 'member')
+            union all
+            select 'may create in the schema ' || n.nspname
+            from pg_namespace as n
+            where n.nspname in ('public', 'clerksync') and has_schema_privilege(n.oid, 'create')
+            union all
+            select 'may ' || privilege || ' ' || name
+            from own_tables
+            cross join unnest(array['truncate', 'references', 'trigger']) as privilege
+            where not pg_has_role(relowner, 'member') and has_table_privilege(oid, privilege)
+            union all
+            select 'may change clerksync.schema_version'
+            from own_tables
+            where relname = 'schema_version' and not pg_has_role(relowner, 'member')
+                and has_table_privilege(oid, 'insert, update, delete')
+            union all
+            select 'may delete from clerksync.deleted_entity'
+            from own_tables
+            where relname = 'deleted_entity' and not pg_has_role(relowner, 'member')
+                and has_table_privilege(oid, 'delete')
+        ) as problems
+    )
+end
+from pg_roles as r
+where r.rolname = current_user;

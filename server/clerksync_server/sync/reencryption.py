@@ -1,0 +1,54 @@
+"""Brings all bodies in quarantine under one key, so that another one can be thrown away."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clerksync_server.database.connection import Database
+from clerksync_server.database.deliveries import lock_bodies_of_other_keys, write_body
+from clerksync_server.errors import BodyUnreadable
+from clerksync_server.sync.body_keys import BodyKeys
+
+if TYPE_CHECKING:
+    from clerksync_server.database.connection import Connection
+
+_BATCH = 20
+"""Bodies have up to 1 MiB, and all of a batch are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reencrypted:
+    """What became of the bodies that the current key had not encrypted."""
+
+    done: int
+    unreadable: tuple[str, ...]
+    """The svix_ids of those that no key opens; they stay as they are."""
+
+
+async def reencrypt(database: Database, keys: BodyKeys) -> Reencrypted:
+    """Encrypts with the first of the keys what is in quarantine under another key, or under none. May be repeated.
+
+    A batch a transaction, while SyncService is at work. Needs a key. Raises DatabaseUnavailable.
+    """
+    assert keys.current is not None
+    current = keys.current
+    done, unreadable, last = 0, list[str](), ""
+
+    async def work(connection: "Connection") -> tuple[str | None, int, list[str]]:
+        kept = await lock_bodies_of_other_keys(connection, current, after=last, limit=_BATCH)
+        failed: list[str] = []
+        for each in kept:
+            try:
+                body, key = keys.seal(keys.open(each.body, each.key))
+            except BodyUnreadable:
+                failed.append(each.svix_id)
+            else:
+                await write_body(connection, each.svix_id, body, key)
+        return (kept[-1].svix_id if kept else None), len(kept) - len(failed), failed
+
+    while True:
+        reached, written, failed = await database.transaction(work)
+        done += written
+        unreadable += failed
+        if reached is None:
+            return Reencrypted(done, tuple(unreadable))
+        last = reached

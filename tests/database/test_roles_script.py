@@ -1,0 +1,107 @@
+"""roles.sql as an administrator runs it: again, for a new password, with the wrong variables, with odd names."""
+
+from typing import Any
+
+import asyncpg
+import bodies
+import pytest
+from database.logins import (
+    RIGHTS_OF_A_READER,
+    RIGHTS_OF_THE_SERVICE,
+    SCHEMA_CHANGES,
+    WAYS_OUT,
+    Login,
+    Logins,
+    names_of,
+    refused,
+    rights_of,
+    run_script,
+)
+from stack import Stack, now_ms
+
+
+async def test_the_script_may_be_run_again_and_takes_back_what_was_added(
+    logins: Logins, admin: Any, empty_database: str
+) -> None:
+    """Also what was granted to the logins themselves, and memberships that are not theirs."""
+    service, reader, owner = logins.service.name, logins.reader.name, logins.owner.name
+    await admin.execute(
+        f"""
+        grant {owner} to {service}; grant clerksync_service to {reader}; alter role {service} superuser createrole;
+        alter role {reader} bypassrls;
+        grant truncate on public.user_profile to {service};
+        grant insert on public.user_profile to {reader};
+        grant select on clerksync.webhook_delivery to {reader};
+        grant create on schema public to {service};
+        """
+    )
+
+    done = run_script(empty_database, owner=owner, service=service, reader=reader)
+
+    assert 0 == done.returncode, done.stderr
+    assert RIGHTS_OF_THE_SERVICE == await rights_of(admin, logins.service)
+    assert RIGHTS_OF_A_READER == await rights_of(admin, logins.reader)
+    for login in (logins.service, logins.reader):
+        names = await names_of(admin, logins, login)
+        tried = {text: await refused(login, text.format(**names)) for text in [*SCHEMA_CHANGES, *WAYS_OUT]}
+        assert dict.fromkeys(tried, "42501") == tried
+
+
+async def test_the_services_password_is_rotated_without_an_interruption(
+    logins: Logins, admin: Any, empty_database: str, restricted_stack: Stack, start_stack: Any
+) -> None:
+    """A second login takes over while the first is at work; then the first goes, and its password opens nothing."""
+    assert "applied" == (await restricted_stack.post(bodies.organization("created", "org_1", at=now_ms()))).outcome
+    service = f"{logins.service.name}_2"
+    done = run_script(empty_database, owner=logins.owner.name, service=service)
+    assert 0 == done.returncode, done.stderr
+    await admin.execute(f"alter role {service} password 'another'")
+    url = logins.service.dsn.replace(f"{logins.service.name}:secret", f"{service}:another")
+
+    second = await start_stack(DATABASE_URL=url)
+    assert "applied" == (await second.post(bodies.organization("created", "org_2", at=now_ms()))).outcome
+    assert "applied" == (await restricted_stack.post(bodies.organization("created", "org_3", at=now_ms()))).outcome
+    await admin.execute(
+        f"drop owned by {logins.service.name}; drop role {logins.service.name};"
+        f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{logins.service.name}'"
+    )
+
+    assert "applied" == (await second.post(bodies.organization("created", "org_4", at=now_ms()))).outcome
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(logins.service.dsn)
+    assert RIGHTS_OF_THE_SERVICE == await rights_of(admin, Login(service, url))
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, "-v owner=NAME -v service=NAME"),
+        ({"owner": "one_owner"}, "-v owner=NAME -v service=NAME"),
+        ({"owner": "one_owner", "service": "one_owner"}, "have to be three roles"),
+        ({"owner": "one_owner", "service": "one_service", "reader": "one_service"}, "have to be three roles"),
+    ],
+)
+async def test_the_script_says_what_it_needs(empty_database: str, variables: dict[str, str], told: str) -> None:
+    """And changes nothing without it."""
+    refusal = run_script(empty_database, **variables)
+
+    assert 0 != refusal.returncode
+    assert told in refusal.stderr
+
+
+async def test_the_owner_of_the_tables_cannot_be_named_as_the_service(logins: Logins, empty_database: str) -> None:
+    """Whoever has run everything as one role keeps it as the owner, and names a new one for the service."""
+    refusal = run_script(empty_database, owner=f"{logins.owner.name}_new", service=logins.owner.name)
+
+    assert 0 != refusal.returncode
+    assert f"{logins.owner.name} owns " in refusal.stderr
+
+
+async def test_names_may_need_quotes(empty_database: str, admin: Any) -> None:
+    """Names come by way of variables, and none of them is taken for SQL."""
+    name = f"o\"w'n er; drop {empty_database[-8:]}"
+
+    done = run_script(empty_database, owner=name, service=f"s {name}")
+
+    assert 0 == done.returncode, done.stderr
+    assert 2 == await admin.fetchval("select count(*) from pg_roles where rolname in ($1, $2)", name, f"s {name}")
