@@ -156,3 +156,23 @@ async def test_the_log_names_the_caller(database_url: str, files: dict[str, str]
     assert [line.get("caller") for line in lines] == ["token:sibling", "token:front", None]
     assert [line["code"] for line in lines] == ["INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED"]
     assert not any(token in output for token in TOKENS.values())
+
+
+async def test_a_caller_that_has_to_prove_sessions(start_stack: Any, files: dict[str, str]) -> None:
+    """Whom the policy has prove sessions is refused without the end user's token, and others are not."""
+    front = '[[callers]]\nidentity = "token:front"\nroles = ["sibling"]\n'
+    policy = f'{front}\n[[callers]]\nidentity = "token:sibling"\nroles = ["sibling"]\nmust_prove_sessions = true\n'
+    replace(files["CLERKSYNC_POLICY_FILE"], policy)
+    stack = await start_stack(**files)
+
+    assert ("UNAUTHENTICATED", "SESSION_TOKEN_MISSING") == await call(stack.channel, METHOD, "sibling")
+    assert ("let in", "") == await call(stack.channel, METHOD, "front")
+
+
+async def test_what_anybody_may(start_stack: Any, files: dict[str, str]) -> None:
+    """A call that the policy lets anybody make is also let in with a token, but not with a wrong one."""
+    replace(files["CLERKSYNC_POLICY_FILE"], '[[callers]]\nidentity = "anonymous"\nroles = ["sibling"]\n')
+    stack = await start_stack(**files)
+
+    told = {caller: (await call(stack.channel, METHOD, caller))[0] for caller in ("nobody", "front", "a wrong token")}
+    assert told == {"nobody": "let in", "front": "let in", "a wrong token": "UNAUTHENTICATED"}

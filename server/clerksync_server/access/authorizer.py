@@ -54,12 +54,15 @@ class Access:
         for identity, grant in known:
             if method in grant.methods:
                 return Caller(identity, grant.must_prove_sessions, grant.calls_per_second)
+        # What anybody may, the others may as well.
+        anybody = policy.of(ANONYMOUS)
+        if anybody is not None and method in anybody.methods:
+            return Caller(
+                identities[0] if identities else ANONYMOUS, anybody.must_prove_sessions, anybody.calls_per_second
+            )
         if identities:
             raise NotAllowed(identities[0])
-        anybody = policy.of(ANONYMOUS)
-        if anybody is None or method not in anybody.methods:
-            raise Unauthenticated("a client certificate or a bearer token is needed", missing=True)
-        return Caller(ANONYMOUS, anybody.must_prove_sessions, anybody.calls_per_second)
+        raise Unauthenticated("a client certificate or a bearer token is needed", missing=True)
 
     async def _of_token(self, metadata: Metadata) -> list[str]:
         given = [value for key, value in metadata if key == "authorization"]
