@@ -3,13 +3,14 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from clerksync_server.encryption import contradictions
 from clerksync_server.setting_types import Address, DatabaseUrl, GrpcTarget, ListenAddress, Transport, WebhookSecrets
 
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)$")
@@ -57,6 +58,29 @@ class Settings(BaseSettings):
         description="What carries the calls of SyncService: `grpcio`, or `native`, which is faster, needs the extra of "
         "that name, and has no TLS of its own: for meshes, sidecars and loopback.",
     )
+    grpc_tls_cert: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_GRPC_TLS_CERT",
+        description="The certificate that SyncService shows, followed by those between it and its authority: a file, "
+        "PEM. `clerksync service` needs it, or `CLERKSYNC_GRPC_PLAINTEXT=1`. Read anew when it changes.",
+    )
+    grpc_tls_key: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_GRPC_TLS_KEY",
+        description="The private key of that certificate, not encrypted: a file, PEM. Read anew when it changes.",
+    )
+    grpc_tls_client_ca: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_GRPC_TLS_CLIENT_CA",
+        description="Who has to have issued the certificate of a client: a file, PEM, with one authority or several. "
+        "When set, nobody connects without such a certificate. Read anew when it changes.",
+    )
+    grpc_plaintext: bool = Field(
+        default=False,
+        validation_alias="CLERKSYNC_GRPC_PLAINTEXT",
+        description="`1` has gRPC without TLS: SyncService serves it, and the front and the operators' commands speak "
+        "it to other machines. `clerksync dev` on the loopback interface needs not be asked.",
+    )
     http_listen: ListenAddress = Field(
         default=Address("127.0.0.1", 8080),
         validation_alias="CLERKSYNC_HTTP_LISTEN",
@@ -72,6 +96,35 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_SERVICE_TARGET",
         description="Where the front and the operators' commands find SyncService: a gRPC target, for example "
         "`dns:///clerksync:50051`. Default: where `CLERKSYNC_GRPC_LISTEN` says.",
+    )
+    service_tls_ca: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_CA",
+        description="For the front and the operators' commands: who has to have issued SyncService's certificate, a "
+        "file, PEM. Without it they speak plaintext; where they ask the SyncService of this same environment they "
+        "follow its settings.",
+    )
+    service_tls_cert: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_CERT",
+        description="The certificate that they show to SyncService: a file, PEM.",
+    )
+    service_tls_key: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_KEY",
+        description="The private key of that certificate, not encrypted: a file, PEM.",
+    )
+    service_tls_name: str | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_NAME",
+        description="The name that SyncService's certificate has to hold, where the target does not tell: through a "
+        "tunnel, for example. Default: the host in `CLERKSYNC_SERVICE_TARGET`.",
+    )
+    service_token_file: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TOKEN_FILE",
+        description="A bearer token that the front and the operators' commands send with each call: a file. Read anew "
+        "when it changes.",
     )
     database_pool_size: int = Field(
         default=8,
@@ -180,10 +233,11 @@ def _misspelt() -> list[str]:
     ]
 
 
-def load_settings(*required: str, **overrides: Any) -> Settings:
+def load_settings(*required: str, checks: Sequence[Callable[[Settings], list[str]]] = (), **overrides: Any) -> Settings:
     """Reads the environment. `required` names settings that must be there for the command at hand.
 
-    `overrides` are by the name of the variable. Raises InvalidSettings with all problems at once.
+    `checks` find further problems of settings that are each in order; `overrides` are by the name of the variable.
+    Raises InvalidSettings with all problems at once.
     """
     problems = _misspelt()
     if all(os.environ.get(variable) for variable in _SECRET_NAMES):
@@ -191,6 +245,8 @@ def load_settings(*required: str, **overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
         missing = [name for name in required if not getattr(settings, name)]
+        found = contradictions(settings)
+        problems += found or [problem for check in checks for problem in check(settings)]
     except ValidationError as error:
         problems += [
             f"{_source_of(str(detail['loc'][0]))}: {detail['msg'].removeprefix('Value error, ')}"

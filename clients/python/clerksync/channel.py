@@ -64,12 +64,19 @@ def connect(
     return secured(target, credentials, [*_OPTIONS, *options])
 
 
-def secured(target: str, credentials: Credentials, options: ChannelOptions) -> grpc.aio.Channel:
+def secured(
+    target: str,
+    credentials: Credentials,
+    options: ChannelOptions,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+) -> grpc.aio.Channel:
     """A channel with TLS if the credentials say so. `options` come last, and win."""
     of_channel = credentials.of_channel()
     if of_channel is None:
-        return grpc.aio.insecure_channel(target, options=[*authority_options(target), *options])
-    return grpc.aio.secure_channel(target, of_channel, options=[*credentials.channel_options(), *options])
+        options = [*authority_options(target), *options]
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    options = [*credentials.channel_options(), *options]
+    return grpc.aio.secure_channel(target, of_channel, options=options, interceptors=interceptors)
 
 
 def authority_options(target: str) -> ChannelOptions:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class Connection:
     """The present channel of one event loop. Calls in flight finish on the channel they were begun on."""
 
-    def __init__(self, credentials: Credentials, make: Callable[[], grpc.aio.Channel], *, longest_call_s: float) -> None:
+    def __init__(
+        self, credentials: Credentials, make: Callable[[], grpc.aio.Channel], *, longest_call_s: float
+    ) -> None:
         """`make` makes a channel with the credentials as they are then; a replaced one is closed after the time."""
         self._credentials = credentials
         self._make = make

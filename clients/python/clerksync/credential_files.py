@@ -137,7 +137,9 @@ def read_tls(files: TlsFiles) -> TlsMaterial:
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise UnusableFile("key", "is not the key of the certificate") from None
-        raise UnusableFile("key", f"holds no private key in PEM, unencrypted, that can be used ({_reason(error)})") from None
+        raise UnusableFile(
+            "key", f"holds no private key in PEM, unencrypted, that can be used ({_reason(error)})"
+        ) from None
     except OSError as error:
         raise UnusableFile("key", f"cannot be read: {error.strerror}") from None
     return TlsMaterial(ca, certificate, key)

@@ -20,10 +20,12 @@ from clerksync_server.dev.sample_events import sample_event
 from clerksync_server.dev.sender import signed_headers
 from clerksync_server.dev.story import Story, play
 from clerksync_server.dev.webhook_secret import make_webhook_secret, read_webhook_secret
+from clerksync_server.encryption import client_credentials, dev_problems
 from clerksync_server.event_loop import run
 from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import Settings, load_settings
 from clerksync_server.webhook_front.app import PATH
+from clerksync_server.webhook_front.client import connect
 
 _MAX_GRACE_S = 3.0
 """With the stop of Postgres, the whole is over within 5 s."""
@@ -42,7 +44,7 @@ def dev(
     """
     if stop_with_parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    settings = load_settings()
+    settings = load_settings(checks=[dev_problems])
     configure_logs(settings)
     changes: dict[str, Any] = {"shutdown_grace_s": min(settings.shutdown_grace_s, _MAX_GRACE_S)}
     try:
@@ -77,7 +79,12 @@ async def _run(settings: Settings, *, play_story: bool) -> None:
         sample_story = Story()
         if play_story:
             await play(
-                sample_story, url=url, secret=settings.webhook_secret_texts[0], target=target, dsn=dsn, console=console
+                sample_story,
+                url=url,
+                secret=settings.webhook_secret_texts[0],
+                channel=lambda: connect(target, client_credentials(settings)),
+                dsn=dsn,
+                console=console,
             )
         _print_hints(console, settings, application, sample_story, url, target)
         await application.wait_for_signal()
