@@ -127,7 +127,7 @@ def test_a_token_needs_tls(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("marked")
 
-    with pytest.raises(ValueError, match="^token_file: .*plaintext") as refused:
+    with pytest.raises(ValueError, match=r"^token_file: .*plaintext") as refused:
         SyncClient("dns:///clerksync:50051", token_file=token)
 
     assert "marked" not in str(refused.value)
@@ -141,7 +141,7 @@ def test_a_file_without_a_token(text: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(text)
 
-    with pytest.raises(ValueError, match="^token_file: holds no token"):
+    with pytest.raises(ValueError, match=r"^token_file: holds no token"):
         SyncClient("127.0.0.1:50051", token_file=token)
 
 
@@ -154,7 +154,7 @@ def test_files_of_a_client_that_do_not_fit(mount: MountFiles, ca: trustme.CA) ->
         ("tls.certificate", TlsFiles(certificate=files / KEY, key=files / KEY)),
         ("tls.key", TlsFiles(certificate=files / CERT, key=other / KEY)),
     ):
-        with pytest.raises(ValueError, match=f"^{option}: "):
+        with pytest.raises(ValueError, match=rf"^{option}: "):
             SyncClient("127.0.0.1:50051", tls=tls)
-    with pytest.raises(ValueError, match="^certificate and key: expected both or neither"):
+    with pytest.raises(ValueError, match=r"^certificate and key: expected both or neither"):
         TlsFiles(certificate=files / CERT)

@@ -55,4 +55,4 @@ def _configuration(material: TlsMaterial) -> grpc.ServerCertificateConfiguration
 
 
 def _tell_refused(error: UnusableFile) -> None:
-    _log.warning("a renewed certificate is not used, the one from before stays", file=error.role, problem=error.problem)
+    _log.warning("a renewed certificate is not used; the one from before stays", file=error.role, problem=error.problem)
