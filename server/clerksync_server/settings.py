@@ -3,9 +3,9 @@
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -233,18 +233,23 @@ def _misspelt() -> list[str]:
     ]
 
 
-def load_settings(*required: str, checks: Sequence[Callable[[Settings], list[str]]] = (), **overrides: Any) -> Settings:
-    """Reads the environment. `required` names settings that must be there for the command at hand.
+Check: TypeAlias = Callable[[Settings], list[str]]
+"""Finds problems of settings that are each in order."""
 
-    `checks` find further problems of settings that are each in order; `overrides` are by the name of the variable.
-    Raises InvalidSettings with all problems at once.
+
+def load_settings(*required: str | Check, **overrides: Any) -> Settings:
+    """Reads the environment. `required` names settings that must be there for the command at hand, and checks them.
+
+    `overrides` are by the name of the variable. Raises InvalidSettings with all problems at once.
     """
+    names = [name for name in required if isinstance(name, str)]
+    checks = [check for check in required if not isinstance(check, str)]
     problems = _misspelt()
     if all(os.environ.get(variable) for variable in _SECRET_NAMES):
         problems.append(f"{_SECRET_NAMES[1]}: is set beside {_SECRET_NAMES[0]}; put all secrets into one of them")
     try:
         settings = Settings(**overrides)
-        missing = [name for name in required if not getattr(settings, name)]
+        missing = [name for name in names if not getattr(settings, name)]
         found = contradictions(settings)
         problems += found or [problem for check in checks for problem in check(settings)]
     except ValidationError as error:
@@ -253,7 +258,7 @@ def load_settings(*required: str, checks: Sequence[Callable[[Settings], list[str
             for detail in error.errors(include_input=False, include_url=False)
         ]
         set_ = {variable for variable, value in (os.environ | overrides).items() if value}
-        missing = [name for name in required if set_.isdisjoint(_variables(name))]
+        missing = [name for name in names if set_.isdisjoint(_variables(name))]
     problems += [f"{ENVIRONMENT_NAMES[name]}: is not set, and this command needs it" for name in missing]
     if problems:
         raise InvalidSettings("\n".join(sorted(problems)))

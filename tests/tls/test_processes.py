@@ -1,6 +1,7 @@
 """SyncService, the front and the operators' commands as processes that speak TLS with each other."""
 
 import json
+import shlex
 from pathlib import Path
 
 import bodies
@@ -88,3 +89,9 @@ async def test_dev_with_a_certificate(database_url: str, mount: MountFiles, ca: 
 
         assert "FAILED_PRECONDITION: the user was removed" in process.out
         assert "UNAVAILABLE" not in process.out
+        assert "-plaintext" not in process.out
+        pasted = next(line for line in process.out.splitlines() if line.endswith("deliveries list"))
+        *given, _, _, _ = shlex.split(pasted)
+        listed = run("deliveries", "list", environment=dict(each.split("=", 1) for each in given))
+
+    assert (listed.returncode, listed.stderr) == (0, "")

@@ -12,7 +12,7 @@ from clerksync import SyncClient, TlsFiles
 from clerksync.credentials import stays_on_this_machine
 
 DATABASE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-NO_TLS = LOOPBACK | {"CLERKSYNC_GRPC_PLAINTEXT": ""} | DATABASE
+NO_TLS = LOOPBACK | DATABASE | {"CLERKSYNC_GRPC_PLAINTEXT": "", "CLERKSYNC_GRPC_TRANSPORT": "grpcio"}
 FRONT = {"CLERK_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 
 

@@ -2,7 +2,6 @@
 
 import ipaddress
 import logging
-import threading
 from typing import Final
 
 import grpc
@@ -22,7 +21,6 @@ class Credentials:
         self._server_name = None if tls is None else tls.server_name
         self._tls: Renewable[TlsMaterial] | None = None
         self._token: Renewable[str] | None = None
-        self._refreshing = threading.Lock()
         if tls is not None:
             self._tls = Renewable(tls.paths, lambda: read_tls(tls), on_refused=_tell_refused)
         if token_file is not None:

@@ -22,7 +22,7 @@ _Answer = TypeVar("_Answer")
 
 def ask(stub: Any, call: Callable[[Any], Awaitable[_Answer]]) -> _Answer:
     """Makes one call with a stub of the class given. Raises CommandFailed with what SyncService said."""
-    settings = load_settings(checks=[asking_problems])
+    settings = load_settings(asking_problems)
     target, credentials = settings.target, client_credentials(settings)
 
     async def make() -> _Answer:
