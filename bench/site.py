@@ -141,6 +141,7 @@ class Site:
             "service",
             DATABASE_URL=self.database(profiles),
             CLERKSYNC_GRPC_LISTEN=address,
+            CLERKSYNC_GRPC_PLAINTEXT="1",
             CLERKSYNC_GRPC_TRANSPORT=transport,
             CLERKSYNC_OPS_LISTEN=ops,
             CLERKSYNC_POLICY_FILE=str(_POLICY),

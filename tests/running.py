@@ -17,6 +17,7 @@ STARTUP_S = 30.0
 POLICY_FOR_ALL = Path(__file__).parent / "policy_for_all.toml"
 LOOPBACK = {
     "CLERKSYNC_GRPC_LISTEN": "127.0.0.1:0",
+    "CLERKSYNC_GRPC_PLAINTEXT": "1",
     "CLERKSYNC_HTTP_LISTEN": "127.0.0.1:0",
     "CLERKSYNC_OPS_LISTEN": "127.0.0.1:0",
     "CLERKSYNC_LOG_FORMAT": "json",

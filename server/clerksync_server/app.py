@@ -10,6 +10,8 @@ from datetime import timedelta
 import structlog
 from aiohttp import web
 
+from clerksync.credential_files import UnusableFile
+from clerksync.credentials import stays_on_this_machine
 from clerksync_server.access.authorizer import Access
 from clerksync_server.access.opening import access_of
 from clerksync_server.access.session_tokens import session_tokens_of
@@ -17,9 +19,12 @@ from clerksync_server.clerk.signature import SignatureVerifier
 from clerksync_server.database.connection import Database
 from clerksync_server.database.monitor import DatabaseMonitor
 from clerksync_server.database.wire import tell_of_plaintext
+from clerksync_server.encryption import client_credentials, client_files, server_files, told_of_server
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import CannotListen, GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
+from clerksync_server.grpc_api.tls import ServerCertificate
+from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.server import ops_app
 from clerksync_server.rules.evidence import EvidencePolicy
@@ -32,7 +37,7 @@ from clerksync_server.sync.explain import Explain
 from clerksync_server.sync.removals import RemovalFeed
 from clerksync_server.sync.retention import Retention
 from clerksync_server.webhook_front.app import front_app
-from clerksync_server.webhook_front.client import connect
+from clerksync_server.webhook_front.client import keep_connected
 from clerksync_server.webhook_front.forwarding import Forwarder
 
 _log = structlog.get_logger(__name__)
@@ -46,6 +51,25 @@ def retention_of(settings: Settings, database: Database) -> Retention:
         deliveries_kept=timedelta(days=settings.ledger_retention_days),
         tombstones_kept=timedelta(days=settings.tombstone_retention_days),
     )
+
+
+def certificate_of(settings: Settings) -> ServerCertificate | None:
+    """What SyncService shows; None for plaintext, which the log tells. Raises UnusableSettingFile."""
+    files = server_files(settings)
+    if files is None:
+        tell_plaintext(f"SyncService at {settings.grpc_listen}")
+        return None
+    try:
+        certificate = ServerCertificate(files)
+    except UnusableFile as error:
+        raise told_of_server(error) from None
+    metrics.export_certificate_expiry(certificate.expires_at_s)
+    return certificate
+
+
+def tell_plaintext(part: str) -> None:
+    """Warns of what everybody on the way can read and alter."""
+    _log.warning("gRPC is plaintext", part=part, hint="see docs/security.md")
 
 
 class SyncServiceProcess:
@@ -73,6 +97,7 @@ class SyncServiceProcess:
             reflection_for=settings.reflection,
             transport=settings.grpc_transport,
         )
+        self._certificate = certificate_of(settings)
         self._monitor = DatabaseMonitor(self._database, lifecycle, self.tell_health)
         self._retention = retention_of(settings, self._database)
         self._background: list[asyncio.Task[None]] = []
@@ -82,7 +107,7 @@ class SyncServiceProcess:
         await self._database.open()
         if self._session_tokens is not None:
             await self._session_tokens.start()
-        address = await self._server.start(self._settings.grpc_listen)
+        address = await self._server.start(self._settings.grpc_listen, self._certificate)
         await self._monitor.check()
         self._background = [
             asyncio.create_task(self._monitor.run(), name="database monitor"),
@@ -167,11 +192,15 @@ class Application:
             if "service_target" not in self._settings.model_fields_set:
                 target = str(self.grpc_address.reachable())
         if self._with_front:
-            channel = connect(target)
-            self._closing.push_async_callback(channel.close, None)
+            connection = keep_connected(target, client_credentials(self._settings))
+            if client_files(self._settings) is None and not stays_on_this_machine(target):
+                tell_plaintext(f"the way to {target}")
+            self._closing.push_async_callback(connection.close)
+            renewing = asyncio.create_task(connection.renew(), name="credentials")
+            self._closing.callback(renewing.cancel)
             verifier = SignatureVerifier(self._settings.webhook_secret_texts)
             self._http = HttpProcess(
-                front_app(verifier, Forwarder(channel), self._lifecycle),
+                front_app(verifier, Forwarder(connection), self._lifecycle),
                 self._settings.http_listen,
                 # aiohttp takes it twice: once to wait for requests, and once after it has cancelled them.
                 grace_s=self._settings.shutdown_grace_s / 2,

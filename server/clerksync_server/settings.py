@@ -3,13 +3,14 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from clerksync_server.encryption import contradictions
 from clerksync_server.setting_types import (
     Address,
     DatabaseUrl,
@@ -74,6 +75,29 @@ class Settings(BaseSettings):
         description="What carries the calls of SyncService: `grpcio`, or `native`, which is faster, needs the extra of "
         "that name, and has no TLS of its own: for meshes, sidecars and loopback.",
     )
+    grpc_tls_cert: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_GRPC_TLS_CERT",
+        description="The certificate that SyncService shows, followed by those between it and its authority: a file, "
+        "PEM. `clerksync service` needs it, or `CLERKSYNC_GRPC_PLAINTEXT=1`. Read anew when it changes.",
+    )
+    grpc_tls_key: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_GRPC_TLS_KEY",
+        description="The private key of that certificate, not encrypted: a file, PEM. Read anew when it changes.",
+    )
+    grpc_tls_client_ca: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_GRPC_TLS_CLIENT_CA",
+        description="Who has to have issued the certificate of a client: a file, PEM, with one authority or several. "
+        "When set, nobody connects without such a certificate. Read anew when it changes.",
+    )
+    grpc_plaintext: bool = Field(
+        default=False,
+        validation_alias="CLERKSYNC_GRPC_PLAINTEXT",
+        description="`1` has gRPC without TLS: SyncService serves it, and the front and the operators' commands speak "
+        "it to other machines. `clerksync dev` on the loopback interface needs not be asked.",
+    )
     policy_file: Path | None = Field(
         default=None,
         validation_alias="CLERKSYNC_POLICY_FILE",
@@ -106,6 +130,35 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_SERVICE_TARGET",
         description="Where the front and the operators' commands find SyncService: a gRPC target, for example "
         "`dns:///clerksync:50051`. Default: where `CLERKSYNC_GRPC_LISTEN` says.",
+    )
+    service_tls_ca: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_CA",
+        description="For the front and the operators' commands: who has to have issued SyncService's certificate, a "
+        "file, PEM. Without it they speak plaintext; where they ask the SyncService of this same environment they "
+        "follow its settings.",
+    )
+    service_tls_cert: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_CERT",
+        description="The certificate that they show to SyncService: a file, PEM.",
+    )
+    service_tls_key: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_KEY",
+        description="The private key of that certificate, not encrypted: a file, PEM.",
+    )
+    service_tls_name: str | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TLS_NAME",
+        description="The name that SyncService's certificate has to hold, where the target does not tell: through a "
+        "tunnel, for example. Default: the host in `CLERKSYNC_SERVICE_TARGET`.",
+    )
+    service_token_file: Path | None = Field(
+        default=None,
+        validation_alias="CLERKSYNC_SERVICE_TOKEN_FILE",
+        description="A bearer token that the front and the operators' commands send with each call: a file. Read anew "
+        "when it changes.",
     )
     database_pool_size: int = Field(
         default=8,
@@ -299,25 +352,32 @@ def _halves(settings: Settings) -> list[str]:
     return problems
 
 
-def load_settings(*required: str, **overrides: Any) -> Settings:
-    """Reads the environment. `required` names settings that must be there for the command at hand.
+Check: TypeAlias = Callable[[Settings], list[str]]
+"""Finds problems of settings that are each in order."""
+
+
+def load_settings(*required: str | Check, **overrides: Any) -> Settings:
+    """Reads the environment. `required` names settings that must be there for the command at hand, and checks them.
 
     `overrides` are by the name of the variable. Raises InvalidSettings with all problems at once.
     """
+    names = [name for name in required if isinstance(name, str)]
+    checks = [check for check in required if not isinstance(check, str)]
     problems = _misspelt()
     if all(os.environ.get(variable) for variable in _SECRET_NAMES):
         problems.append(f"{_SECRET_NAMES[1]}: is set beside {_SECRET_NAMES[0]}; put all secrets into one of them")
     try:
         settings = Settings(**overrides)
-        missing = [name for name in required if not getattr(settings, name)]
-        problems += _halves(settings)
+        missing = [name for name in names if not getattr(settings, name)]
+        found = contradictions(settings) + _halves(settings)
+        problems += found or [problem for check in checks for problem in check(settings)]
     except ValidationError as error:
         problems += [
             f"{_source_of(str(detail['loc'][0]))}: {detail['msg'].removeprefix('Value error, ')}"
             for detail in error.errors(include_input=False, include_url=False)
         ]
         set_ = {variable for variable, value in (os.environ | overrides).items() if value}
-        missing = [name for name in required if set_.isdisjoint(_variables(name))]
+        missing = [name for name in names if set_.isdisjoint(_variables(name))]
     problems += [f"{ENVIRONMENT_NAMES[name]}: is not set, and this command needs it" for name in missing]
     if problems:
         raise InvalidSettings("\n".join(sorted(problems)))

@@ -93,6 +93,13 @@ def from_secrets(workload: Manifest) -> dict[str, tuple[str, str]]:
     return {variable: (reference["name"], reference["key"]) for variable, reference in references.items()}
 
 
+def mounted_secrets(workload: Manifest) -> dict[str, str]:
+    """The Secrets that the workload has as files: {name of the Secret: folder}."""
+    folders = {mount["name"]: mount["mountPath"] for mount in container(workload).get("volumeMounts", [])}
+    secrets = [volume for volume in pod(workload).get("volumes", []) if "secret" in volume]
+    return {volume["secret"]["secretName"]: folders[volume["name"]] for volume in secrets}
+
+
 def matches(selector: Manifest, labels: dict[str, str]) -> bool:
     assert selector.keys() == {"matchLabels"}
     return bool(selector["matchLabels"].items() <= labels.items())

@@ -9,14 +9,17 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import bodies
 import pytest
+import trustme
 from stack import Stack, now_ms
+from tls.mounted import CA, CERT, KEY, Mounted, issued
+from transports import VARIABLE
 
 CLIENT = Path(__file__).parents[2] / "clients" / "typescript"
 ORG = "org_acme"
@@ -141,9 +144,9 @@ class Script:
 
 
 @asynccontextmanager
-async def script(node: Node, stack: Stack) -> AsyncIterator[Script]:
+async def script(node: Node, stack: Stack, *files: str) -> AsyncIterator[Script]:
     pipe = asyncio.subprocess.PIPE
-    command = (*node.script("against_sync_service.js"), f"dns:///{stack.target}", ORG)
+    command = (*node.script("against_sync_service.js"), f"dns:///{stack.target}", ORG, *files)
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=dict(os.environ))
     try:
         yield Script(process)
@@ -185,3 +188,20 @@ async def test_a_removal_drops_what_is_cached(node: Node, stack: Stack) -> None:
 
         assert await client.step("dropped") == {"removals": 1}
         assert (await client.step("removed"))[0] == "MEMBERSHIP_REMOVED"
+
+
+async def test_mutual_tls(node: Node, start_stack: Callable[..., Any], tmp_path: Path) -> None:
+    """The client asks and listens over mutual TLS, with credentials of grpc-js."""
+    ca = trustme.CA()
+    server = Mounted(tmp_path / "server", issued(ca, "127.0.0.1"))
+    own = Mounted(tmp_path / "own", issued(ca, "sibling.example"))
+    stack = await start_stack(
+        **{VARIABLE: "grpcio"},
+        CLERKSYNC_GRPC_TLS_CERT=server / CERT,
+        CLERKSYNC_GRPC_TLS_KEY=server / KEY,
+        CLERKSYNC_GRPC_TLS_CLIENT_CA=server / CA,
+    )
+
+    async with script(node, stack, own / CA, own / KEY, own / CERT) as client:
+        assert await client.step("single") == {"user": "user_ada", "created": True}
+        assert await client.step("in_sync") == {"kept": True}

@@ -15,7 +15,7 @@ import pytest
 from stack import Stack, now_ms
 
 from clerksync.v1 import resources_pb2, sync_service_pb2
-from clerksync_server.webhook_front.client import connect
+from clerksync_server.webhook_front.client import keep_connected
 from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Delivery, Forwarded, Forwarder, NotApplied
 
 APPLIED = resources_pb2.DELIVERY_OUTCOME_APPLIED
@@ -86,9 +86,9 @@ async def forwarding(*services: Service) -> AsyncIterator[Forwarder]:
             ports.append(server.add_insecure_port("127.0.0.1:0"))
             await server.start()
             stop.push_async_callback(server.stop, None)
-        channel = connect("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports))
-        stop.push_async_callback(channel.close, None)
-        yield Forwarder(channel)
+        connection = keep_connected("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports))
+        stop.push_async_callback(connection.close)
+        yield Forwarder(connection)
 
 
 def deliveries(number: int, size: int = 100, name: str = "msg") -> list[Delivery]:

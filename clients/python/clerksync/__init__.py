@@ -15,6 +15,7 @@ import os as _os
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from clerksync.client import SyncClient
+from clerksync.credential_files import TlsFiles
 from clerksync.errors import (
     CallFailed,
     CircuitOpen,
@@ -54,6 +55,7 @@ __all__ = [
     "Refused",
     "SessionTokenRefused",
     "SyncClient",
+    "TlsFiles",
     "Unavailable",
     "UserDeleted",
     "UserProfile",

@@ -7,6 +7,8 @@ from typing import TypeAlias
 import grpc
 import grpc.aio
 
+from clerksync.credentials import Credentials
+
 ChannelOptions: TypeAlias = Sequence[tuple[str, str | int]]
 
 _SERVICE_CONFIG = {
@@ -50,11 +52,31 @@ _OPTIONS: ChannelOptions = (
 )
 
 
-def connect(target: str, *, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> grpc.aio.Channel:
-    """A channel to all replicas behind the target. Does not wait for any of them. `options` come last, and win."""
-    if credentials is None:
-        return grpc.aio.insecure_channel(target, options=[*_OPTIONS, *authority_options(target), *options])
-    return grpc.aio.secure_channel(target, credentials, options=[*_OPTIONS, *options])
+def connect(
+    target: str, *, own: grpc.ChannelCredentials | None, credentials: Credentials, options: ChannelOptions
+) -> grpc.aio.Channel:
+    """A channel to all replicas behind the target. Does not wait for any of them. `options` come last, and win.
+
+    `own` are credentials that the service made itself; there are none of ours beside them.
+    """
+    if own is not None:
+        return grpc.aio.secure_channel(target, own, options=[*_OPTIONS, *options])
+    return secured(target, credentials, [*_OPTIONS, *options])
+
+
+def secured(
+    target: str,
+    credentials: Credentials,
+    options: ChannelOptions,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+) -> grpc.aio.Channel:
+    """A channel with TLS if the credentials say so. `options` come last, and win."""
+    of_channel = credentials.of_channel()
+    if of_channel is None:
+        options = [*authority_options(target), *options]
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    options = [*credentials.channel_options(), *options]
+    return grpc.aio.secure_channel(target, of_channel, options=options, interceptors=interceptors)
 
 
 def authority_options(target: str) -> ChannelOptions:

@@ -47,3 +47,10 @@ def merged(base: Metadata, extra: Iterable[tuple[str, str]]) -> Metadata:
         if _GOOD_KEY.fullmatch(key) and isinstance(value, str) and _GOOD_VALUE.fullmatch(value)
     }
     return tuple((dict(base) | good).items())
+
+
+def with_authorization(metadata: Metadata, authorization: Metadata) -> Metadata:
+    """`metadata` with the pair that says who calls, if there is one; it wins over what the service gave."""
+    if not authorization:
+        return metadata
+    return (*(pair for pair in metadata if pair[0] != "authorization"), *authorization)

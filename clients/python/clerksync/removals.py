@@ -3,17 +3,14 @@
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
 
 import grpc.aio
 
 from clerksync.breaker import CircuitBreaker
 from clerksync.cache import SILENCE_S, Cache
+from clerksync.connection import Connection
 from clerksync.stats import ClientStats
 from clerksync.v1 import sync_service_pb2
-
-if TYPE_CHECKING:
-    from clerksync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
 
 _log = logging.getLogger("clerksync")
 _FIRST_PAUSE_S = 0.1
@@ -25,8 +22,8 @@ _PAUSE_IF_UNKNOWN_S = 60.0
 class RemovalWatch:
     """Keeps a stream open to one of the replicas, and resumes at another when it ends or falls silent."""
 
-    def __init__(self, stub: "SyncServiceAsyncStub", cache: Cache, stats: ClientStats, breaker: CircuitBreaker) -> None:
-        self._stub = stub
+    def __init__(self, connection: Connection, cache: Cache, stats: ClientStats, breaker: CircuitBreaker) -> None:
+        self._connection = connection
         self._cache = cache
         self._stats = stats
         self._breaker = breaker
@@ -44,6 +41,10 @@ class RemovalWatch:
                 await self._watch()
             except TimeoutError:
                 pause_s = 0.0  # It has waited long enough.
+            except asyncio.CancelledError:
+                if _is_ending():
+                    raise
+                pause_s = 0.0  # The stream alone: its channel was replaced by one with renewed credentials.
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                     pause_s = _PAUSE_IF_UNKNOWN_S
@@ -53,7 +54,8 @@ class RemovalWatch:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (spreads clients, keeps no secret)
 
     async def _watch(self) -> None:
-        call = self._stub.WatchRemovals(sync_service_pb2.WatchRemovalsRequest(position=self._position))
+        request = sync_service_pb2.WatchRemovalsRequest(position=self._position)
+        call = self._connection.stub.WatchRemovals(request, metadata=self._connection.authorization())
         begun = False
         try:
             while True:
@@ -79,3 +81,9 @@ class RemovalWatch:
         self._cache.heard()
         self.in_step.set()
         self._pause_s = _FIRST_PAUSE_S
+
+
+def _is_ending() -> bool:
+    """Whether this task was cancelled itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

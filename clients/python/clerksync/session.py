@@ -7,7 +7,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -17,6 +17,7 @@ from clerksync.batching import Batcher, Question
 from clerksync.breaker import CircuitBreaker
 from clerksync.cache import Answer, Cache, Key
 from clerksync.channel import connect
+from clerksync.connection import Connection
 from clerksync.deadlines import Deadlines
 from clerksync.errors import (
     CallFailed,
@@ -29,7 +30,7 @@ from clerksync.errors import (
     error_from_rpc,
     error_from_status,
 )
-from clerksync.metadata import Metadata, current_metadata, merged
+from clerksync.metadata import Metadata, current_metadata, merged, with_authorization
 from clerksync.options import MAX_TIMEOUT_S, Options, is_number
 from clerksync.removals import RemovalWatch
 from clerksync.resources import (
@@ -39,10 +40,7 @@ from clerksync.resources import (
     ensured_user_profile_from_pb,
 )
 from clerksync.stats import ClientStats
-from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
-
-if TYPE_CHECKING:
-    from clerksync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
+from clerksync.v1 import sync_service_pb2
 
 _log = logging.getLogger("clerksync")
 _Request = TypeVar("_Request")
@@ -63,13 +61,17 @@ class Session:
         self._options = options
         self._stats = stats
         self._breaker = breaker
-        self._channel = connect(target, credentials=options.credentials, options=options.channel_options)
-        # Generated code types the stub as if every channel were a blocking one.
-        self._stub = cast("SyncServiceAsyncStub", sync_service_pb2_grpc.SyncServiceStub(self._channel))
+        self._connection = Connection(
+            options.from_files,
+            lambda: connect(
+                target, own=options.credentials, credentials=options.from_files, options=options.channel_options
+            ),
+            longest_call_s=options.timeout_s,
+        )
         self._profiles = Batcher(self._ask_for_profiles)
         self._organizations = Batcher(self._ask_for_organizations)
         self._deadlines = Deadlines()
-        self._watch = RemovalWatch(self._stub, self.cache, stats, breaker) if options.cache_size else None
+        self._watch = RemovalWatch(self._connection, self.cache, stats, breaker) if options.cache_size else None
         self._life = asyncio.get_running_loop().create_task(self._live(), name="clerksync session", context=Context())
 
     def ask_for_profile(
@@ -144,7 +146,7 @@ class Session:
     async def ready(self) -> None:
         """Returns once there is a connection, and the stream of removals has spoken if there is one."""
         try:
-            await self._channel.channel_ready()
+            await self._connection.channel.channel_ready()
         except grpc.aio.UsageError:
             raise ClientClosed("the client was closed") from None
         if self._watch is not None:
@@ -165,12 +167,14 @@ class Session:
 
         Then it closes what would otherwise bother other loops: gRPC's machinery is one for all.
         """
+        renewing = asyncio.get_running_loop().create_task(self._connection.renew(), name="clerksync credentials")
         try:
             await (asyncio.Event().wait() if self._watch is None else self._watch.run())
         finally:
+            renewing.cancel()
             await self._profiles.close()
             await self._organizations.close()
-            await self._channel.close()
+            await self._connection.close()
             # What was cancelled reports back to this loop a moment later; after its end, another loop's log would tell.
             await asyncio.sleep(_LINGER_S)
 
@@ -188,14 +192,14 @@ class Session:
         if len(questions) == 1:
             request = sync_service_pb2.EnsureUserProfileRequest()
             _fill(request, first)
-            alone = await self._call(self._stub.EnsureUserProfile, request, first)
+            alone = await self._call(self._connection.stub.EnsureUserProfile, request, first)
             return [alone if isinstance(alone, ClerksyncError) else self._read_profile(first, alone)]
         batch = sync_service_pb2.BatchEnsureUserProfilesRequest()
         add = batch.requests.add
         for question in questions:
             _fill(add(), question)
         # It carries the ids of the first who asked: there is room for one request's.
-        together = await self._call(self._stub.BatchEnsureUserProfiles, batch, first)
+        together = await self._call(self._connection.stub.BatchEnsureUserProfiles, batch, first)
         if isinstance(together, ClerksyncError):
             return [together] * len(questions)
         if len(together.results) != len(questions):
@@ -230,7 +234,7 @@ class Session:
             _fill_time(request, question.issued_at)
         if question.session_token is not None:
             request.session_token = question.session_token
-        answer = await self._call(self._stub.EnsureOrganization, request, question)
+        answer = await self._call(self._connection.stub.EnsureOrganization, request, question)
         if isinstance(answer, ClerksyncError):
             return answer
         try:
@@ -250,7 +254,8 @@ class Session:
         error: ClerksyncError
         try:
             # As long as a call may take, whoever waits how long: a slow answer still fills the cache.
-            response = await method(request, timeout=self._options.timeout_s, metadata=first.metadata)
+            metadata = with_authorization(first.metadata, self._connection.authorization())
+            response = await method(request, timeout=self._options.timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as failure:
             error = error_from_rpc(failure)
         except grpc.aio.UsageError:  # Its channel was closed.

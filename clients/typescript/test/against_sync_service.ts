@@ -1,11 +1,15 @@
 // What the Python test of the whole stack runs: uses the SyncService at the given address, says what came of it in
-// JSON, a line for each step, and goes on when a line comes in.
+// JSON, a line for each step, and goes on when a line comes in. With the files of a CA, a key and a certificate it
+// speaks TLS.
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { credentials } from "@grpc/grpc-js";
 import { MembershipRemoved, SyncClient } from "../src/index.js";
 import { until } from "./fake_server.js";
 
-const [address = "", organization = ""] = process.argv.slice(2);
-const client = new SyncClient(address);
+const [address = "", organization = "", ...files] = process.argv.slice(2);
+const [ca, key, certificate] = files.map((file) => readFileSync(file));
+const client = new SyncClient(address, ca ? { credentials: credentials.createSsl(ca, key, certificate) } : {});
 const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const tokenIssuedAt = new Date();
 

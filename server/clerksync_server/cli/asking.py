@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.encryption import asking_problems, client_credentials
 from clerksync_server.settings import load_settings
 from clerksync_server.webhook_front.client import connect
 
@@ -25,10 +26,11 @@ class CallRefused(CommandFailed):
 
 def ask(stub: Any, call: Callable[[Any], Awaitable[_Answer]]) -> _Answer:
     """Makes one call with a stub of the class given. Raises CommandFailed with what SyncService said."""
-    target = load_settings().target
+    settings = load_settings(asking_problems)
+    target, credentials = settings.target, client_credentials(settings)
 
     async def make() -> _Answer:
-        async with connect(target) as channel:
+        async with connect(target, credentials) as channel:
             return await call(stub(channel))
 
     try:

@@ -6,12 +6,13 @@ import shlex
 import signal
 import sys
 from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from pydantic import SecretStr
 from rich.console import Console
 
+from clerksync.credential_files import TlsFiles
 from clerksync_server.app import Application
 from clerksync_server.cli.failure import CommandFailed
 from clerksync_server.database.migrate import migrate
@@ -20,10 +21,12 @@ from clerksync_server.dev.sample_events import sample_event
 from clerksync_server.dev.sender import signed_headers
 from clerksync_server.dev.story import Story, play
 from clerksync_server.dev.webhook_secret import make_webhook_secret, read_webhook_secret
+from clerksync_server.encryption import client_credentials, client_files, dev_problems
 from clerksync_server.event_loop import run
 from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import Settings, load_settings
 from clerksync_server.webhook_front.app import PATH
+from clerksync_server.webhook_front.client import connect
 
 _MAX_GRACE_S = 3.0
 """With the stop of Postgres, the whole is over within 5 s."""
@@ -42,7 +45,7 @@ def dev(
     """
     if stop_with_parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    settings = load_settings()
+    settings = load_settings(dev_problems)
     configure_logs(settings)
     changes: dict[str, Any] = {"shutdown_grace_s": min(settings.shutdown_grace_s, _MAX_GRACE_S)}
     try:
@@ -64,6 +67,32 @@ def dev(
         pass
 
 
+class _TlsHints(NamedTuple):
+    """What to add to a command that calls SyncService."""
+
+    grpcurl: str = "-plaintext"
+    buf: str = "--http2-prior-knowledge"
+    scheme: str = "http"
+    variables: str = ""
+
+
+def _tls_hints(files: TlsFiles | None) -> _TlsHints:
+    if files is None:
+        return _TlsHints()
+    given = {"cacert": files.ca, "cert": files.certificate, "key": files.key}
+    options = {name: shlex.quote(str(path)) for name, path in given.items() if path is not None}
+    name = shlex.quote(files.server_name) if files.server_name else None
+    variables = {"CA": options.get("cacert"), "CERT": options.get("cert"), "KEY": options.get("key"), "NAME": name}
+    return _TlsHints(
+        " ".join([*(f"-{key} {value}" for key, value in options.items()), *([f"-authority {name}"] if name else [])]),
+        " ".join(
+            [*(f"--{key} {value}" for key, value in options.items()), *([f"--servername {name}"] if name else [])]
+        ),
+        "https",
+        "".join(f"CLERKSYNC_SERVICE_TLS_{key}={value} " for key, value in variables.items() if value),
+    )
+
+
 async def _run(settings: Settings, *, play_story: bool) -> None:
     assert settings.database_url is not None
     dsn = settings.database_url.get_secret_value()
@@ -77,7 +106,12 @@ async def _run(settings: Settings, *, play_story: bool) -> None:
         sample_story = Story()
         if play_story:
             await play(
-                sample_story, url=url, secret=settings.webhook_secret_texts[0], target=target, dsn=dsn, console=console
+                sample_story,
+                url=url,
+                secret=settings.webhook_secret_texts[0],
+                channel=lambda: connect(target, client_credentials(settings)),
+                dsn=dsn,
+                console=console,
             )
         _print_hints(console, settings, application, sample_story, url, target)
         await application.wait_for_signal()
@@ -97,6 +131,7 @@ def _print_hints(  # noqa: PLR0917
     curl = " ".join(["curl -i", shlex.quote(url), *(f"-H {shlex.quote(f'{k}: {v}')}" for k, v in headers.items())])
     ensure = json.dumps({"clerk_user_id": "user_grpcurl", "clerk_org_id": story.clerk_org_id})
     method = "clerksync.v1.SyncService/EnsureUserProfile"
+    tls = _tls_hints(client_files(settings))
     lines = f"""Serving until Ctrl-C. Try, in a second terminal:
 
   # the tables
@@ -108,12 +143,12 @@ def _print_hints(  # noqa: PLR0917
   {curl} -d {shlex.quote(body)}
 
   # gRPC
-  grpcurl -plaintext {target} list
-  grpcurl -plaintext -d {shlex.quote(ensure)} {target} {method}
-  buf curl --protocol grpc --http2-prior-knowledge -d {shlex.quote(ensure)} http://{target}/{method}
-  grpcurl -plaintext {target} grpc.health.v1.Health/Check
+  grpcurl {tls.grpcurl} {target} list
+  grpcurl {tls.grpcurl} -d {shlex.quote(ensure)} {target} {method}
+  buf curl --protocol grpc {tls.buf} -d {shlex.quote(ensure)} {tls.scheme}://{target}/{method}
+  grpcurl {tls.grpcurl} {target} grpc.health.v1.Health/Check
 
   # operations
   curl {ops}/readyz ; curl {ops}/metrics
-  CLERKSYNC_SERVICE_TARGET={target} {sys.argv[0]} deliveries list"""
+  CLERKSYNC_SERVICE_TARGET={target} {tls.variables}{sys.argv[0]} deliveries list"""
     console.print(lines, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from clerksync_server.database.migrate import MigrationError
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgresError
+from clerksync_server.encryption import UnusableSettingFile
 from clerksync_server.errors import ClerksyncError
 from clerksync_server.grpc_api.server import CannotListen
 from clerksync_server.settings import InvalidSettings
@@ -18,9 +19,10 @@ KNOWN_FAILURES = (
     ClerksyncError,
     EmbeddedPostgresError,
     MigrationError,
+    UnusableSettingFile,
 )
 
 
 def exit_code_of(error: BaseException) -> int:
     """2 for what is wrong in the environment, as for a wrong command line; 1 for anything else."""
-    return 2 if isinstance(error, InvalidSettings) else 1
+    return 2 if isinstance(error, InvalidSettings | UnusableSettingFile) else 1

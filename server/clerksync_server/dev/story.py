@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from clerksync.v1 import sync_service_pb2
 from clerksync_server.database.sql import load_queries
 from clerksync_server.dev.sample_events import sample_event
 from clerksync_server.dev.sender import post_event
-from clerksync_server.webhook_front.client import connect, sync_service
+from clerksync_server.webhook_front.client import sync_service
 
 _SQL = load_queries("story.sql")
 _CALL_TIMEOUT_S = 5.0
@@ -91,8 +91,10 @@ class Story:
         return sample_event(f"organizationMembership.{verb}", changes)
 
 
-async def play(story: Story, *, url: str, secret: str, target: str, dsn: str, console: Console) -> None:
-    """Posts the deliveries, makes three Ensure calls, and prints what comes of them."""
+async def play(
+    story: Story, *, url: str, secret: str, channel: Callable[[], grpc.aio.Channel], dsn: str, console: Console
+) -> None:
+    """Posts the deliveries, makes three Ensure calls by the channel, and prints what comes of them."""
     table = Table(
         title="Deliveries: signed, posted to the front, over gRPC into Postgres", title_justify="left", box=None
     )
@@ -104,14 +106,14 @@ async def play(story: Story, *, url: str, secret: str, target: str, dsn: str, co
         table.add_row(delivery.what_happens, delivery.event["type"], str(status), answer)
     console.print(table)
     console.print()
-    console.print(await _ensure_calls(story, target))
+    console.print(await _ensure_calls(story, channel()))
     console.print()
     for rows in await _rows(story, dsn):
         console.print(rows)
         console.print()
 
 
-async def _ensure_calls(story: Story, target: str) -> Table:
+async def _ensure_calls(story: Story, opened: grpc.aio.Channel) -> Table:
     table = Table(
         title="EnsureUserProfile: the second way, when a webhook is late or lost", title_justify="left", box=None
     )
@@ -122,7 +124,7 @@ async def _ensure_calls(story: Story, target: str) -> Table:
         ("Eve, whose webhook was lost", story.eve, time.time_ns() // 1_000_000),
         ("Bob, with a token from before he left", story.bob, story.time_ms(4)),
     )
-    async with connect(target) as channel:
+    async with opened as channel:
         for what, clerk_user_id, issued_at_ms in calls:
             table.add_row(what, await _ensure(channel, clerk_user_id, story.clerk_org_id, issued_at_ms))
     return table

@@ -15,6 +15,7 @@ from clerksync_server.access.authorizer import Access
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.interceptor import CallInterceptor
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
+from clerksync_server.grpc_api.tls import ServerCertificate
 from clerksync_server.grpc_api.transport import make_server
 from clerksync_server.setting_types import Address, Reflection, Transport
 
@@ -56,11 +57,17 @@ class GrpcServer:
                 reflection.aio.ReflectionServicer(names), reflecting
             )
 
-    async def start(self, address: Address) -> Address:
-        """Returns the address with the port that was taken. Raises CannotListen."""
+    async def start(self, address: Address, certificate: ServerCertificate | None = None) -> Address:
+        """Returns the address with the port that was taken. Without a certificate it is plaintext.
+
+        Raises CannotListen.
+        """
         await self.set_serving(False)
         try:
-            port = self._server.add_insecure_port(str(address))
+            if certificate is None:
+                port = self._server.add_insecure_port(str(address))
+            else:
+                port = self._server.add_secure_port(str(address), certificate.credentials())
             await self._server.start()
         except RuntimeError:
             raise CannotListen(

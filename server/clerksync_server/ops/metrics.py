@@ -1,6 +1,7 @@
 """Every metric, declared once. Labels are closed sets: no ids, no values of requests."""
 
 import contextlib
+from collections.abc import Callable
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
@@ -43,6 +44,19 @@ REMOVAL_FEED_UP = Gauge(
     "Whether removals are followed, so that watchers are told of them: 1 or 0.",
     registry=None,
 )
+
+CERTIFICATE_EXPIRY = Gauge(
+    "clerksync_grpc_certificate_expiry_seconds",
+    "When the certificate that SyncService shows ends, in Unix seconds.",
+    registry=None,
+)
+
+
+def export_certificate_expiry(expires_at_s: Callable[[], float]) -> None:
+    """Shows the expiry, asked for anew each time: without TLS there would be a wrong 0."""
+    CERTIFICATE_EXPIRY.set_function(expires_at_s)
+    with contextlib.suppress(ValueError):  # As below.
+        REGISTRY.register(CERTIFICATE_EXPIRY)
 
 
 def export_database_gauges() -> None:

@@ -1,11 +1,14 @@
 """The front's channel to SyncService."""
 
 import json
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
 
-from clerksync.channel import authority_options
+from clerksync.channel import ChannelOptions, secured
+from clerksync.connection import Connection
+from clerksync.credentials import Credentials
 from clerksync.v1 import sync_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ _SERVICE_CONFIG = {
         }
     ],
 }
-_OPTIONS = [
+_OPTIONS: ChannelOptions = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     # After an outage the default would wait up to two minutes before it tries to connect again.
@@ -42,9 +45,37 @@ _OPTIONS = [
 ]
 
 
-def connect(target: str) -> grpc.aio.Channel:
-    """A channel to all replicas behind the target. Does not wait for any of them."""
-    return grpc.aio.insecure_channel(target, options=[*_OPTIONS, *authority_options(target)])
+LONGEST_CALL_S = 10.0
+"""How long a call of the front may take: Svix gives up after 15 s."""
+
+
+class _Authorizing(grpc.aio.UnaryUnaryClientInterceptor):
+    """Has each call carry the bearer token."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def intercept_unary_unary(
+        self, continuation: Callable[[Any, Any], Awaitable[Any]], client_call_details: Any, request: Any
+    ) -> Any:
+        metadata = (*(client_call_details.metadata or ()), *self._credentials.authorization())
+        return await continuation(client_call_details._replace(metadata=grpc.aio.Metadata(*metadata)), request)
+
+
+def connect(target: str, credentials: Credentials | None = None) -> grpc.aio.Channel:
+    """A channel to all replicas behind the target, for a few calls. Does not wait for any of them.
+
+    Each call carries the token, if there is one; plaintext without credentials.
+    """
+    if credentials is None or not credentials.authorization():
+        return secured(target, credentials or Credentials(), _OPTIONS)
+    return secured(target, credentials, _OPTIONS, [_Authorizing(credentials)])
+
+
+def keep_connected(target: str, credentials: Credentials | None = None) -> Connection:
+    """The same for as long as a process runs; whoever calls adds the token."""
+    credentials = credentials or Credentials()
+    return Connection(credentials, lambda: secured(target, credentials, _OPTIONS), longest_call_s=LONGEST_CALL_S)
 
 
 def sync_service(channel: grpc.aio.Channel) -> "SyncServiceAsyncStub":

@@ -9,13 +9,13 @@ import grpc
 import grpc.aio
 import structlog
 
+from clerksync.connection import Connection
 from clerksync.v1 import resources_pb2, sync_service_pb2
 from clerksync_server.sync.coalescing import Coalescer
-from clerksync_server.webhook_front.client import sync_service
+from clerksync_server.webhook_front.client import LONGEST_CALL_S
 
 MAX_BODY_BYTES = 1024 * 1024
-_DEADLINE_S = 10.0
-"""Svix gives up after 15 s."""
+_DEADLINE_S = LONGEST_CALL_S
 _LANES = 2
 _SHARES_OF = 8
 """So that SyncService works on one half of what comes at the same time while the front reads the other."""
@@ -63,8 +63,8 @@ class Forwarded:
 class Forwarder:
     """A call leaves as soon as a lane is free, with all that waits; a lone delivery waits for nobody."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._sync = sync_service(channel)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._coalescer: Coalescer[Delivery, Forwarded | None] = Coalescer(
             self._apply_together,
             lanes=_LANES,
@@ -100,8 +100,8 @@ class Forwarder:
         # The id of the delivery, or of the first of several.
         request_id = deliveries[0].svix_id
         try:
-            response = await self._sync.ApplyClerkEvents(
-                request, timeout=_DEADLINE_S, metadata=(("x-request-id", request_id),)
+            response = await self._connection.stub.ApplyClerkEvents(
+                request, timeout=_DEADLINE_S, metadata=self._metadata(request_id)
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
@@ -115,13 +115,16 @@ class Forwarder:
     async def _apply_apart(self, delivery: Delivery, timeout_s: float) -> Forwarded:
         request = sync_service_pb2.ApplyClerkEventRequest()
         delivery.fill(request)
-        metadata = (("x-request-id", delivery.svix_id),)
+        metadata = self._metadata(delivery.svix_id)
         try:
-            response = await self._sync.ApplyClerkEvent(request, timeout=timeout_s, metadata=metadata)
+            response = await self._connection.stub.ApplyClerkEvent(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             _tell_failure(delivery.svix_id, 1, error.code())
             raise NotApplied from None
         return Forwarded(response.outcome, delivery.svix_id)
+
+    def _metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        return (("x-request-id", request_id), *self._connection.authorization())
 
 
 def _give_up(waiting: "asyncio.Future[Forwarded | None]") -> None:

@@ -1,0 +1,97 @@
+"""SyncService, the front and the operators' commands as processes that speak TLS with each other."""
+
+import json
+import shlex
+from pathlib import Path
+
+import bodies
+import pytest
+import trustme
+from running import Running, run, until
+from stack import WEBHOOK_SECRET, new_svix_id, now_ms
+from tls.conftest import MountFiles
+from tls.mounted import CA, CERT, KEY, issued
+
+from clerksync_server.dev.sender import post_event
+
+TRANSPORT = {"CLERKSYNC_GRPC_TRANSPORT": "grpcio"}
+
+
+async def test_mutual_tls_from_end_to_end(
+    database_url: str, mount: MountFiles, ca: trustme.CA, other_ca: trustme.CA, tmp_path: Path
+) -> None:
+    """The front and an operator, with certificates of their own, get through; one of another authority does not."""
+    server, front, stranger = (
+        mount(issued(authority, name, trusts=ca))
+        for authority, name in ((ca, "clerksync"), (ca, "front.example"), (other_ca, "front.example"))
+    )
+    token = tmp_path / "token"
+    token.write_text("of-the-operator")
+    environment = TRANSPORT | {
+        "DATABASE_URL": database_url,
+        "CLERKSYNC_GRPC_PLAINTEXT": "",
+        "CLERKSYNC_GRPC_TLS_CERT": server / CERT,
+        "CLERKSYNC_GRPC_TLS_KEY": server / KEY,
+        "CLERKSYNC_GRPC_TLS_CLIENT_CA": server / CA,
+    }
+    async with Running("service", environment=environment) as service:
+        target = (await service.listening())["grpc"]
+        client = {
+            "CLERKSYNC_SERVICE_TARGET": target,
+            "CLERKSYNC_SERVICE_TLS_CA": front / CA,
+            "CLERKSYNC_SERVICE_TLS_CERT": front / CERT,
+            "CLERKSYNC_SERVICE_TLS_KEY": front / KEY,
+            "CLERKSYNC_SERVICE_TLS_NAME": "clerksync",
+        }
+        async with Running("front", environment=client | {"CLERK_WEBHOOK_SECRET": WEBHOOK_SECRET}) as running:
+            url = f"http://{(await running.listening())['http']}/webhooks/clerk"
+            body = json.dumps(bodies.organization("created", "org_1", at=now_ms())).encode()
+            answer = await post_event(url, WEBHOOK_SECRET, new_svix_id(), body)
+            assert running.log("gRPC is plaintext") == []
+        told = run("explain", "user_1", "org_1", environment=client | {"CLERKSYNC_SERVICE_TOKEN_FILE": str(token)})
+        strange = {
+            "CLERKSYNC_SERVICE_TLS_CERT": stranger / CERT,
+            "CLERKSYNC_SERVICE_TLS_KEY": stranger / KEY,
+        }
+        refused = run("explain", "user_1", "org_1", environment=client | strange)
+        followed = run("explain", "user_1", "org_1", environment=environment | {"CLERKSYNC_GRPC_LISTEN": target})
+
+        assert service.log("gRPC is plaintext") == []
+    assert answer == (200, '{"outcome": "applied"}')
+    assert (told.returncode, told.stderr) == (0, "")
+    assert (refused.returncode, refused.stderr.split(":")[1]) == (1, " UNAVAILABLE")
+    assert followed.returncode == 0, followed.stderr
+
+
+@pytest.mark.parametrize("command", ["service", "dev"])
+async def test_plaintext_is_told(command: str, database_url: str) -> None:
+    """Plaintext is warned of when a process starts."""
+    arguments = ("dev", "--no-story") if command == "dev" else ("service",)
+    asked = {"CLERKSYNC_GRPC_PLAINTEXT": "" if command == "dev" else "1"}
+    async with Running(*arguments, environment={"DATABASE_URL": database_url} | asked) as process:
+        (warning,) = await process.logged("gRPC is plaintext")
+
+    assert warning["level"] == "warning"
+
+
+async def test_dev_with_a_certificate(database_url: str, mount: MountFiles, ca: trustme.CA) -> None:
+    """`clerksync dev` plays its story over TLS if it has a certificate."""
+    files = mount(issued(ca))
+    environment = TRANSPORT | {
+        "DATABASE_URL": database_url,
+        "CLERKSYNC_GRPC_PLAINTEXT": "",
+        "CLERKSYNC_GRPC_TLS_CERT": files / CERT,
+        "CLERKSYNC_GRPC_TLS_KEY": files / KEY,
+        "CLERKSYNC_GRPC_TLS_CLIENT_CA": files / CA,
+    }
+    async with Running("dev", environment=environment) as process:
+        await until(lambda: "Serving until Ctrl-C" in process.out, 20)
+
+        assert "FAILED_PRECONDITION: the user was removed" in process.out
+        assert "UNAVAILABLE" not in process.out
+        assert "-plaintext" not in process.out
+        pasted = next(line for line in process.out.splitlines() if line.endswith("deliveries list"))
+        *given, _, _, _ = shlex.split(pasted)
+        listed = run("deliveries", "list", environment=dict(each.split("=", 1) for each in given))
+
+    assert (listed.returncode, listed.stderr) == (0, "")
