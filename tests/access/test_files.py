@@ -8,7 +8,7 @@ import grpc
 import pytest
 from access.conftest import POLICY, TOKENS
 from access.test_every_method import call
-from running import Running, run, until
+from running import LOOPBACK, Running, run, until
 from stack import Stack
 from structlog.testing import capture_logs
 
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_used_at_the_start(tmp_path: Path, database_url: s
     broken = tmp_path / "broken"
     broken.write_text("nonsense")
     for path, problem in ((broken, "broken: "), (tmp_path / "absent", "absent cannot be read: No such file")):
-        done = run("service", environment={"DATABASE_URL": database_url, name: str(path)})
+        done = run("service", environment={**LOOPBACK, "DATABASE_URL": database_url, name: str(path)})
         assert (done.returncode, done.stdout) == (2, "")
         assert f"clerksync: {name}: {tmp_path}/" in done.stderr
         assert problem in done.stderr

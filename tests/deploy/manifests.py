@@ -44,7 +44,8 @@ def generated_config_maps() -> list[Manifest]:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": generator["name"]},
-            "data": dict(literal.split("=", 1) for literal in generator["literals"]),
+            "data": dict(literal.split("=", 1) for literal in generator.get("literals", ()))
+            | {name: (KUBERNETES / "base" / name).read_text() for name in generator.get("files", ())},
         }
         for kustomization in kustomizations()
         for generator in kustomization.get("configMapGenerator", [])

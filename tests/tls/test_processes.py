@@ -12,27 +12,45 @@ from stack import WEBHOOK_SECRET, new_svix_id, now_ms
 from tls.conftest import MountFiles
 from tls.mounted import CA, CERT, KEY, issued
 
+from clerksync_server.access.tokens import line_of
 from clerksync_server.dev.sender import post_event
 
 TRANSPORT = {"CLERKSYNC_GRPC_TRANSPORT": "grpcio"}
+POLICY = """
+[[callers]]
+identity = "dns:front.example"
+roles = ["front"]
+
+[[callers]]
+identity = "token:operator"
+roles = ["operator"]
+
+[[callers]]
+identity = "dns:clerksync"
+roles = ["operator"]
+"""
 
 
 async def test_mutual_tls_from_end_to_end(
     database_url: str, mount: MountFiles, ca: trustme.CA, other_ca: trustme.CA, tmp_path: Path
 ) -> None:
-    """The front and an operator, with certificates of their own, get through; one of another authority does not."""
+    """A certificate or a token lets its owner do what the policy says; one of another authority lets in nobody."""
     server, front, stranger = (
         mount(issued(authority, name, trusts=ca))
         for authority, name in ((ca, "clerksync"), (ca, "front.example"), (other_ca, "front.example"))
     )
-    token = tmp_path / "token"
+    token, tokens, policy = tmp_path / "token", tmp_path / "tokens", tmp_path / "policy.toml"
     token.write_text("of-the-operator")
+    tokens.write_text(line_of("operator", "of-the-operator"))
+    policy.write_text(POLICY)
     environment = TRANSPORT | {
         "DATABASE_URL": database_url,
         "CLERKSYNC_GRPC_PLAINTEXT": "",
         "CLERKSYNC_GRPC_TLS_CERT": server / CERT,
         "CLERKSYNC_GRPC_TLS_KEY": server / KEY,
         "CLERKSYNC_GRPC_TLS_CLIENT_CA": server / CA,
+        "CLERKSYNC_POLICY_FILE": policy,
+        "CLERKSYNC_TOKENS_FILE": tokens,
     }
     async with Running("service", environment=environment) as service:
         target = (await service.listening())["grpc"]
@@ -49,6 +67,7 @@ async def test_mutual_tls_from_end_to_end(
             answer = await post_event(url, WEBHOOK_SECRET, new_svix_id(), body)
             assert running.log("gRPC is plaintext") == []
         told = run("explain", "user_1", "org_1", environment=client | {"CLERKSYNC_SERVICE_TOKEN_FILE": str(token)})
+        denied = run("explain", "user_1", "org_1", environment=client)
         strange = {
             "CLERKSYNC_SERVICE_TLS_CERT": stranger / CERT,
             "CLERKSYNC_SERVICE_TLS_KEY": stranger / KEY,
@@ -59,6 +78,7 @@ async def test_mutual_tls_from_end_to_end(
         assert service.log("gRPC is plaintext") == []
     assert answer == (200, '{"outcome": "applied"}')
     assert (told.returncode, told.stderr) == (0, "")
+    assert (denied.returncode, denied.stderr.split(":")[1]) == (1, " PERMISSION_DENIED")
     assert (refused.returncode, refused.stderr.split(":")[1]) == (1, " UNAVAILABLE")
     assert followed.returncode == 0, followed.stderr
 

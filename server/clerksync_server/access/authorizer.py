@@ -10,7 +10,7 @@ from clerksync_server.errors import NotAllowed, Unauthenticated
 
 _SCHEME = "bearer "
 _MAX_TOKEN = 16 * 1024
-_DNS_NAMES, _URIS = "x509_dns", "x509_uri"
+_DNS_NAMES, _URIS = "peer_dns", "peer_uri"
 """What gRPC calls the subject alternative names of a certificate, by their kinds."""
 
 Metadata = Iterable[tuple[str, str | bytes]]
