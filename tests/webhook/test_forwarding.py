@@ -16,7 +16,8 @@ from stack import Stack, now_ms
 
 from clerksync.v1 import resources_pb2, sync_service_pb2
 from clerksync_server.webhook_front.client import connect
-from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Delivery, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.forwarding import Delivery, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.reading import MAX_BODY_BYTES
 
 APPLIED = resources_pb2.DELIVERY_OUTCOME_APPLIED
 LOCK_ORG_2 = "select pg_advisory_xact_lock(hashtextextended('clerksync:1:organization:org_2', 0))"
