@@ -9,9 +9,9 @@ from typing import Any
 
 import bodies
 import pytest
-from bench.cpu import memory_bytes
 from stack import Stack, new_svix_id, now_ms
 
+from bench.cpu import memory_bytes
 from clerksync_server import http_connections
 from clerksync_server.http_connections import HEADERS_S
 from clerksync_server.webhook_front import reading

@@ -14,6 +14,8 @@ class Caller:
     """`dns:NAME` or `spiffe://…` of a certificate, `token:NAME`, `kubernetes:NAMESPACE/NAME`, or `anonymous`."""
     must_prove_sessions: bool = False
     """Whether Ensure calls have to carry the end user's session token."""
+    calls_per_second: int | None = None
+    """How many calls it may make in the long run, 1 or more; the items of a batch count each. None: any number."""
 
 
 _NOBODY = Caller(ANONYMOUS)
