@@ -25,6 +25,8 @@ from clerksync_server.access.callers import Caller
 
 MIB = 1024 * 1024
 _DATA, _HEADERS, _SETTINGS = 0, 1, 4
+_MAX_CONCURRENT_STREAMS = 3
+"""RFC 9113, 6.5.2."""
 Batch = sync_service_pb2.BatchEnsureUserProfilesRequest
 Profile = sync_service_pb2.EnsureUserProfileRequest
 
@@ -125,6 +127,17 @@ async def test_metadata_has_a_largest_size(stack: Stack) -> None:
         return True
 
     assert [[True] * 5, [False] * 5] == [[await is_answered(kib * 1024) for _ in range(5)] for kib in (12, 20)]
+
+
+async def test_calls_at_the_same_time(stack: Stack) -> None:
+    """A client is told that it may make 1,000 calls at the same time on one connection."""
+    async with raw(stack.target) as reader, asyncio.timeout(5):
+        length = int.from_bytes(await reader.readexactly(3))
+        kind, _ = await reader.readexactly(2)
+        await reader.readexactly(4)
+        settings = dict(struct.iter_unpack(">HI", await reader.readexactly(length)))
+
+    assert (kind, settings[_MAX_CONCURRENT_STREAMS]) == (_SETTINGS, 1000)
 
 
 @pytest.mark.parametrize("transport", ["grpcio"])
