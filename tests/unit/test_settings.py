@@ -29,6 +29,7 @@ def test_the_defaults() -> None:
         "CLERKSYNC_GRPC_LISTEN": ("127.0.0.1", 50051),
         "CLERKSYNC_GRPC_TRANSPORT": "grpcio",
         "CLERKSYNC_HTTP_LISTEN": ("127.0.0.1", 8080),
+        "CLERKSYNC_HTTP_MAX_CONNECTIONS": 1000,
         "CLERKSYNC_OPS_LISTEN": ("127.0.0.1", 9090),
         "CLERKSYNC_SERVICE_TARGET": "127.0.0.1:50051",
         "CLERKSYNC_DATABASE_POOL_SIZE": 8,
