@@ -7,6 +7,7 @@ their headers, and how many bytes these have in all.
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from typing import cast
 
 from aiohttp import web
 
@@ -45,9 +46,9 @@ class _Connection(asyncio.Protocol):
         self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         assert self._inner is not None
-        self._transport = transport
+        # Those of uvloop are of no class of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         if self._guard.admit(self, transport):
             self._inner.connection_made(transport)
         else:
@@ -139,19 +140,19 @@ class ConnectionGuard:
         connection = None if request.transport is None else self._open.get(request.transport)
         if connection is None:
             return await handler(request)
-        self.note(connection, _Phase.ANSWERING)
+        if connection.phase is not _Phase.ANSWERING:
+            # Its headers had come while another request was answered.
+            self.note(connection, _Phase.ANSWERING)
         phase = _Phase.ENDING
         try:
-            response = await _answer(request, handler)
-            if request.content.is_eof():
-                phase = _Phase.IDLE
-            else:
-                response.force_close()
+            response = await handler(request)
+            phase = _close_if_unread(request, response)
+        except web.HTTPException as refusal:
+            phase = _close_if_unread(request, refusal)
+            raise
         finally:
             connection.restart()
             self.note(connection, phase)
-        if isinstance(response, web.HTTPException):
-            raise response
         return response
 
     async def run(self) -> None:
@@ -217,11 +218,9 @@ def _is_over(connection: _Connection, now: float) -> bool:
     return now - connection.since > _SPARED_S
 
 
-async def _answer(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """What the handler returns, or raises as an answer."""
-    try:
-        return await handler(request)
-    except web.HTTPException as answer:
-        return answer
+def _close_if_unread(request: web.Request, response: web.StreamResponse) -> _Phase:
+    """What comes next on the connection."""
+    if request.content.is_eof():
+        return _Phase.IDLE
+    response.force_close()
+    return _Phase.ENDING

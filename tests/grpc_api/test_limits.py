@@ -186,7 +186,7 @@ async def test_a_flood_of_one_organization(stack: Stack) -> None:
     """While one organization imports 20,000 memberships another one's deliveries are applied, each within 2 s."""
     t = now_ms()
     waits: list[float] = []
-    importing = asyncio.create_task(flood(stack, 20_000, t))
+    importing = asyncio.create_task(flood(stack, [joining(number, t) for number in range(20_000)]))
     number = 0
     while not importing.done():
         number += 1
@@ -203,18 +203,15 @@ async def test_a_flood_of_one_organization(stack: Stack) -> None:
     assert max(waits) < 2
 
 
-async def flood(stack: Stack, number: int, at: int) -> tuple[int, int]:
-    """Delivers so many, as fast as it can; returns how many were applied, and how often there was no room for one."""
+def joining(number: int, at: int) -> sync_service_pb2.ApplyClerkEventRequest:
+    body = bodies.membership("created", f"user_{number}", "org_1", at=at, joined_at=at)
+    request = sync_service_pb2.ApplyClerkEventRequest(svix_id=new_svix_id(), body=json.dumps(body).encode())
+    request.attempted_at.GetCurrentTime()
+    return request
 
-    def body(n: int) -> bodies.Body:
-        return bodies.membership("created", f"user_{n}", "org_1", at=at, joined_at=at)
 
-    waiting = [
-        sync_service_pb2.ApplyClerkEventRequest(svix_id=new_svix_id(), body=json.dumps(body(n)).encode())
-        for n in range(number)
-    ]
-    for request in waiting:
-        request.attempted_at.GetCurrentTime()
+async def flood(stack: Stack, waiting: list[sync_service_pb2.ApplyClerkEventRequest]) -> tuple[int, int]:
+    """Delivers them, as fast as it can; returns how many were applied, and how often there was no room for one."""
     applied = refused = 0
 
     async def send() -> None:

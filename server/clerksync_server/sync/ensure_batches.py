@@ -32,7 +32,8 @@ _TURNS = 100
 """Of the event loop, before a batch leaves: as for look-ups."""
 _LANES = 1
 _MOST = 64
-_MOST_WAITING = 10_000
+_MOST_WAITING = 20_000
+"""Profiles: twenty of the largest batches, all of whose users are new."""
 _LOCK_TIMEOUT_S = 1
 """Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
 _STATEMENT_TIMEOUT_S = 2
