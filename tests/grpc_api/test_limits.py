@@ -182,6 +182,7 @@ async def ensured(stack: Stack, number: int) -> bool:
     return (await stack.ensure_profile(f"user_{number}", "org_1")).HasField("user_profile")
 
 
+@pytest.mark.parametrize("transport", ["grpcio"])
 async def test_a_flood_of_one_organization(stack: Stack) -> None:
     """While one organization imports 20,000 memberships another one's deliveries are applied, each within 2 s."""
     t = now_ms()
