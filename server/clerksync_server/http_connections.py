@@ -66,8 +66,9 @@ class _Connection(asyncio.Protocol):
         """False if they are too large, and the connection has been ended."""
         if self.phase is _Phase.IDLE:
             self._guard.note(self, _Phase.HEADERS)
-        # It may come in two pieces.
-        window, self._tail = self._tail + data, data[-3:]
+        # Their end may come in pieces.
+        window = self._tail + data
+        self._tail = window[-3:]
         end = window.find(_END_OF_HEADERS)
         self._header_bytes += len(data) if end < 0 else end
         if self._header_bytes > _MOST_HEADER_BYTES:

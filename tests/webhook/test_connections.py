@@ -157,6 +157,10 @@ async def test_an_end_of_headers_in_two_pieces(stack: Stack, connect: Any) -> No
         await asyncio.sleep(0.05)
         await peer.send(request[cut:])
         assert await peer.status() == 400
+    for byte in request:
+        await peer.send(bytes([byte]))
+        await asyncio.sleep(0.001)
+    assert await peer.status() == 400
     await peer.send(request * 100 + b"GET /elsewhere HTTP/1.1\r\nHost: front\r\n\r\n" + request)
 
     assert [await peer.status() for _ in range(102)] == [400] * 100 + [404, 400]
