@@ -24,6 +24,7 @@ from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import CannotListen, GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.grpc_api.tls import ServerCertificate
+from clerksync_server.http_connections import IDLE_S, ConnectionGuard, GuardedSite
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.server import ops_app
@@ -42,6 +43,7 @@ from clerksync_server.webhook_front.forwarding import Forwarder
 
 _log = structlog.get_logger(__name__)
 _DAY_MS = 24 * 60 * 60 * 1000
+_MOST_OPS_CONNECTIONS = 100
 _NEW_OBJECTS_A_COLLECTION = 10_000
 
 
@@ -132,8 +134,11 @@ class SyncServiceProcess:
 class HttpProcess:
     """An aiohttp application that listens."""
 
-    def __init__(self, app: web.Application, address: Address, *, grace_s: float = 0) -> None:
+    def __init__(self, app: web.Application, address: Address, *, most_connections: int, grace_s: float = 0) -> None:
         """`grace_s` is what requests in progress are given to finish when it stops."""
+        self._guard = ConnectionGuard(most_connections)
+        app.middlewares.insert(0, self._guard.middleware)
+        self._guarding: asyncio.Task[None] | None = None
         self._app = app
         self._address = address
         self._grace_s = grace_s
@@ -142,19 +147,27 @@ class HttpProcess:
     async def start(self) -> Address:
         # Signatures are made over the bytes as sent, so a compressed body stays as it is.
         self._runner = web.AppRunner(
-            self._app, access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=self._grace_s
+            self._app,
+            access_log=None,
+            handle_signals=False,
+            auto_decompress=False,
+            shutdown_timeout=self._grace_s,
+            keepalive_timeout=IDLE_S,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._address.host, self._address.port)
+        site = GuardedSite(self._runner, self._guard, self._address.host, self._address.port)
         try:
             await site.start()
         except (OSError, UnicodeError) as error:
             await self._runner.cleanup()
             why = error.strerror if isinstance(error, OSError) else "the host is no name"
             raise CannotListen(f"{self._address} cannot be listened on: {why}") from None
+        self._guarding = asyncio.create_task(self._guard.run(), name="connections")
         return Address(self._address.host, self._runner.addresses[0][1])
 
     async def stop(self) -> None:
+        if self._guarding is not None:
+            self._guarding.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -169,7 +182,7 @@ class Application:
         self._service = SyncServiceProcess(settings, self._lifecycle, access_of(settings, dev=dev)) if service else None
         self._with_front = front
         self._http: HttpProcess | None = None
-        self._ops = HttpProcess(ops_app(self._lifecycle), settings.ops_listen)
+        self._ops = HttpProcess(ops_app(self._lifecycle), settings.ops_listen, most_connections=_MOST_OPS_CONNECTIONS)
         self._stop_asked = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()
         self.grpc_address: Address | None = None
@@ -202,6 +215,7 @@ class Application:
             self._http = HttpProcess(
                 front_app(verifier, Forwarder(connection), self._lifecycle),
                 self._settings.http_listen,
+                most_connections=self._settings.http_max_connections,
                 # aiohttp takes it twice: once to wait for requests, and once after it has cancelled them.
                 grace_s=self._settings.shutdown_grace_s / 2,
             )

@@ -120,6 +120,14 @@ class Settings(BaseSettings):
         validation_alias="CLERKSYNC_HTTP_LISTEN",
         description="Where the webhook front listens, as `host:port`.",
     )
+    http_max_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        validation_alias="CLERKSYNC_HTTP_MAX_CONNECTIONS",
+        description="The most connections to one webhook front, 1 to 100,000. Where there are more, the one that has "
+        "waited longest without a request is closed. Each takes a file descriptor.",
+    )
     ops_listen: ListenAddress = Field(
         default=Address("127.0.0.1", 9090),
         validation_alias="CLERKSYNC_OPS_LISTEN",

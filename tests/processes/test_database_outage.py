@@ -1,10 +1,13 @@
 """Postgres goes away, freezes, comes back: nothing acknowledged is lost, and nothing needs a restart."""
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from running import LOOPBACK, until
 from stack import WEBHOOK_SECRET, Stack, error_details, error_info, now_ms
 
+from bench.cpu import memory_bytes
 from clerksync.v1 import sync_service_pb2
 from clerksync_server.app import Application
 from clerksync_server.database.migrate import migrate
@@ -121,18 +125,10 @@ async def test_removals_after_a_crash(postgres: EmbeddedPostgres, stack: Stack) 
 async def test_a_frozen_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:
     """A server that accepts connections but answers nothing is an outage too, well inside Svix's 15 s."""
     await stack.post(bodies.organization("created", "org_1", at=now_ms()))
-    assert postgres.pid is not None
-    backends = await stack.rows("select pid from pg_stat_activity where pid <> pg_backend_pid()")
-    frozen = [postgres.pid, *(int(row["pid"]) for row in backends)]
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    async with frozen(postgres, stack):
         started = asyncio.get_running_loop().time()
         answer = await stack.post(bodies.organization("created", "org_2", at=now_ms()))
         took_s = asyncio.get_running_loop().time() - started
-    finally:
-        for pid in reversed(frozen):
-            os.kill(pid, signal.SIGCONT)
 
     assert answer.status == 503
     assert took_s < 14
@@ -141,6 +137,82 @@ async def test_a_frozen_postgres(postgres: EmbeddedPostgres, stack: Stack) -> No
         return (await stack.post(bodies.organization("created", "org_2", at=now_ms()))).status == 200
 
     await until(delivered, 15, every_s=0.5)
+
+
+@asynccontextmanager
+async def frozen(postgres: EmbeddedPostgres, stack: Stack) -> AsyncIterator[None]:
+    """Postgres, and all that it has started for connections, stands still meanwhile."""
+    assert postgres.pid is not None
+    backends = await stack.rows("select pid from pg_stat_activity where pid <> pg_backend_pid()")
+    pids = [postgres.pid, *(int(row["pid"]) for row in backends)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_crowd_before_a_frozen_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:
+    """No more waits for it than there is room for: the rest is told so at once, and memory stays as it is."""
+    t = now_ms()
+    await stack.post(bodies.membership("created", "user_1", "org_1", at=t, joined_at=t))
+    await stack.ensure_profile("user_1", "org_1")
+    lookups = sync_service_pb2.BatchEnsureUserProfilesRequest(
+        requests=[
+            sync_service_pb2.EnsureUserProfileRequest(clerk_user_id=f"user_{n}", clerk_org_id="org_1")
+            for n in range(1000)
+        ]
+    )
+    told = sync_service_pb2.ApplyClerkEventsRequest()
+    for n in range(1000):
+        item = told.requests.add(
+            svix_id=f"msg_{n}",
+            body=json.dumps(bodies.membership("created", f"user_{n}", "org_1", at=t, joined_at=t)).encode(),
+        )
+        item.attempted_at.GetCurrentTime()
+
+    async def fill(number: int) -> None:
+        """What nobody waits for any longer takes up room as well."""
+        calls = [code_of(stack.sync.ApplyClerkEvents(told, timeout=1)) for _ in range(number)]
+        calls += [code_of(stack.sync.BatchEnsureUserProfiles(lookups, timeout=1)) for _ in range(12)]
+        await asyncio.gather(*calls)
+
+    refused = []
+    async with frozen(postgres, stack):
+        # Once more when all lanes are stuck.
+        await fill(1)
+        await fill(3)
+        before = memory_bytes(os.getpid())
+        for n in range(40):
+            # Some room is free again when an attempt to connect has failed.
+            body = bodies.membership("created", f"user_{n}", "org_1", at=t, joined_at=t)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    answer = await stack.post(body)
+                    code = await code_of(stack.sync.BatchEnsureUserProfiles(lookups))
+                    refused.append((answer.status, answer.json["error"]["code"], "Retry-After" in answer.headers, code))
+            if n == 20:
+                await fill(1)
+        grown = memory_bytes(os.getpid()) - before
+
+    assert {(503, "overloaded", True, grpc.StatusCode.RESOURCE_EXHAUSTED)} == set(refused)
+    assert len(refused) > 30
+    assert grown < 16 * 1024 * 1024
+
+    async def is_served() -> bool:
+        return (await stack.post(bodies.membership("created", "user_3", "org_1", at=t, joined_at=t))).status == 200
+
+    await until(is_served, 15, every_s=0.5)
+
+
+async def code_of(call: Any) -> grpc.StatusCode:
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
 
 
 async def test_a_read_only_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:

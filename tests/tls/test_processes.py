@@ -49,8 +49,8 @@ async def test_mutual_tls_from_end_to_end(
         "CLERKSYNC_GRPC_TLS_CERT": server / CERT,
         "CLERKSYNC_GRPC_TLS_KEY": server / KEY,
         "CLERKSYNC_GRPC_TLS_CLIENT_CA": server / CA,
-        "CLERKSYNC_POLICY_FILE": policy,
-        "CLERKSYNC_TOKENS_FILE": tokens,
+        "CLERKSYNC_POLICY_FILE": str(policy),
+        "CLERKSYNC_TOKENS_FILE": str(tokens),
     }
     async with Running("service", environment=environment) as service:
         target = (await service.listening())["grpc"]

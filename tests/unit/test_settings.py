@@ -37,6 +37,7 @@ def test_the_defaults() -> None:
         "CLERKSYNC_GRPC_TLS_CLIENT_CA": None,
         "CLERKSYNC_GRPC_PLAINTEXT": False,
         "CLERKSYNC_HTTP_LISTEN": ("127.0.0.1", 8080),
+        "CLERKSYNC_HTTP_MAX_CONNECTIONS": 1000,
         "CLERKSYNC_OPS_LISTEN": ("127.0.0.1", 9090),
         "CLERKSYNC_SERVICE_TARGET": "127.0.0.1:50051",
         "CLERKSYNC_SERVICE_TLS_CA": None,

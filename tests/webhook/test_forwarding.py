@@ -15,8 +15,10 @@ import pytest
 from stack import Stack, now_ms
 
 from clerksync.v1 import resources_pb2, sync_service_pb2
+from clerksync_server.errors import Overloaded
 from clerksync_server.webhook_front.client import keep_connected
-from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Delivery, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.forwarding import Delivery, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.reading import MAX_BODY_BYTES
 
 APPLIED = resources_pb2.DELIVERY_OUTCOME_APPLIED
 LOCK_ORG_2 = "select pg_advisory_xact_lock(hashtextextended('clerksync:1:organization:org_2', 0))"
@@ -180,6 +182,33 @@ async def test_a_call_that_fails(code: grpc.StatusCode) -> None:
 
         assert [NotApplied] * 10 == list(map(type, answers))
         assert [APPLIED] * 10 == await apply(forwarder, deliveries(10))
+
+
+async def test_no_room_at_the_other_side() -> None:
+    """A delivery for which SyncService has no room is Overloaded, the others are applied."""
+    service = Service()
+    service.item_code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    async with forwarding(service) as forwarder:
+        answers = await apply(forwarder, deliveries(10))
+
+    assert [APPLIED] * 9 == [answer for answer in answers if not isinstance(answer, Exception)]
+    assert isinstance(answers[7], Overloaded)
+
+
+@pytest.mark.parametrize(("size", "room"), [(100, 1024), (MAX_BODY_BYTES, 16)])
+async def test_no_room_on_this_side(size: int, room: int) -> None:
+    """No more than 16 MiB, and 1,024 deliveries, are on their way; the next ones are Overloaded at once."""
+    service = Service()
+    service.gate.clear()
+    async with forwarding(service) as forwarder:
+        waiting = [asyncio.create_task(forwarder.apply(delivery)) for delivery in deliveries(room, size)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(2):
+            assert [Overloaded] * 5 == list(map(type, await apply(forwarder, deliveries(5, name="more"))))
+        service.gate.set()
+        await asyncio.gather(*waiting)
+
+        assert [APPLIED] * 5 == await apply(forwarder, deliveries(5, name="later"))
 
 
 async def test_each_has_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ class Caller:
     must_prove_sessions: bool = False
     """Whether Ensure calls have to carry the end user's session token."""
     calls_per_second: int | None = None
-    """How many calls it may make; None for any number. An item of a batch counts as a call."""
+    """How many calls it may make in the long run, 1 or more; the items of a batch count each. None: any number."""
 
 
 _NOBODY = Caller(ANONYMOUS)

@@ -12,7 +12,7 @@ from clerksync_server.database.dedicated import DedicatedConnection
 from clerksync_server.database.errors import describe, translated_errors
 from clerksync_server.database.retrying import repeated_if_lost
 from clerksync_server.database.statements import Statements
-from clerksync_server.errors import DatabaseUnavailable
+from clerksync_server.errors import DatabaseUnavailable, Overloaded
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -25,6 +25,8 @@ _Result = TypeVar("_Result")
 _RELEASE_TIMEOUT_S = 2.0
 _log = structlog.get_logger(__name__)
 CONNECT_TIMEOUT_S = 5.0
+_WAITING_FOR_EACH = 64
+"""Calls that may wait for each connection of the pool."""
 COMMAND_TIMEOUT_S = 8.0
 """For a connection, and for each statement; below the front's deadline, which is below Svix's 15 s."""
 
@@ -33,13 +35,15 @@ class Database:
     """Connections to one Postgres, or to a transaction pooler in front of it.
 
     Nothing in the pool relies on what a session remembers, and no statement is prepared under a name there. Raises
-    DatabaseUnavailable or DatabaseRefused for what Postgres and the driver raise.
+    DatabaseUnavailable or DatabaseRefused for what Postgres and the driver raise, and Overloaded, at once, where too
+    many wait for a connection of the pool.
     """
 
     def __init__(self, dsn: str, *, pool_size: int) -> None:
         self._dsn = dsn
         self._pool_size = pool_size
         self._pool: Pool | None = None
+        self._waiting = 0
         self._dedicated: list[DedicatedConnection] = []
 
     def dedicated(self, purpose: str) -> DedicatedConnection:
@@ -76,15 +80,20 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> "AsyncIterator[PoolConnection]":
+    async def connection(self, *, however_many_wait: bool = False) -> "AsyncIterator[PoolConnection]":
         """A connection for statements that need no transaction."""
         if (pool := self._pool) is None:
             raise DatabaseUnavailable("the pool is closed")
+        if self._waiting >= _WAITING_FOR_EACH * self._pool_size and not however_many_wait:
+            raise Overloaded
+        self._waiting += 1
         try:
             connection = await pool.acquire(timeout=COMMAND_TIMEOUT_S)
         except Exception as error:
             # Whatever it is (poolers have errors of their own), there is no connection now.
             raise DatabaseUnavailable(describe(error)) from error
+        finally:
+            self._waiting -= 1
         try:
             with translated_errors():
                 yield connection

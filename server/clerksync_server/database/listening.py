@@ -55,7 +55,7 @@ class Listener:
         self._heard.clear()
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                async with database.connection() as connection:
+                async with database.connection(however_many_wait=True) as connection:
                     await connection.execute(_SQL["notify"], self._probe)
                 await self._heard.wait()
         except TimeoutError:

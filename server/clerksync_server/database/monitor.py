@@ -50,7 +50,11 @@ class DatabaseMonitor:
 
     async def _problem(self) -> str | None:
         try:
-            async with asyncio.timeout(_CHECK_TIMEOUT_S), self._database.connection() as connection:
+            # A crowd is no outage: whether Postgres answers is to be seen all the same.
+            async with (
+                asyncio.timeout(_CHECK_TIMEOUT_S),
+                self._database.connection(however_many_wait=True) as connection,
+            ):
                 revision = await current_revision(connection)
                 if not is_compatible(revision):
                     state = "was never migrated" if revision is None else f"is at revision {revision}"

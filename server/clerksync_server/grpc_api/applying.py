@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from structlog.contextvars import bind_contextvars
 
 from clerksync.v1 import sync_service_pb2
-from clerksync_server.errors import ClerksyncError, DatabaseUnavailable, DeliveryContended, InvalidFields
+from clerksync_server.errors import ClerksyncError, DatabaseUnavailable, DeliveryContended, InvalidFields, Overloaded
 from clerksync_server.grpc_api.fields import Fields
 from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES
 from clerksync_server.grpc_api.status import status_of
@@ -85,4 +85,6 @@ def tell_results(asked: Sequence[Delivery | InvalidFields], results: Sequence[Ap
 def _outcome(result: Applied | ClerksyncError) -> str:
     if isinstance(result, Applied):
         return result.outcome.value
+    if isinstance(result, Overloaded):
+        return "overloaded"
     return "contended" if isinstance(result, DeliveryContended) else "failed"

@@ -23,7 +23,8 @@ from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
 from clerksync_server.access.authorizer import Access
-from clerksync_server.access.callers import set_present_caller
+from clerksync_server.access.callers import present_caller, set_present_caller
+from clerksync_server.access.rate_limits import RateLimits
 from clerksync_server.errors import (
     ClerksyncError,
     DatabaseRefused,
@@ -93,6 +94,7 @@ class CallInterceptor:
         self._calls = _InProgress()
         self._streams = _InProgress()
         self._endless: set[asyncio.Timeout] = set()
+        self._rate_limits = RateLimits()
         metrics.CALLS_IN_PROGRESS.set_function(lambda: self._calls.number)
 
     async def drain(self, within_s: float) -> None:
@@ -161,6 +163,7 @@ class CallInterceptor:
                         raise ShuttingDown
                     if checked:
                         await self._admit(method, context, metadata)
+                    self._count(request)
                     response = await call(request, context)
                 code = "OK"
                 return response
@@ -188,6 +191,7 @@ class CallInterceptor:
                     if self._refusing:
                         raise ShuttingDown
                     await self._admit(method, context, metadata)
+                    self._count(request)
                     # Closed here whatever happens: a cancelled call would leave it to the garbage collector.
                     async with self._until_drained(), contextlib.aclosing(call(request, context)) as responses:
                         async for response in responses:
@@ -200,6 +204,12 @@ class CallInterceptor:
                     _tell_log(name, code, time.perf_counter() - started, alarming=alarming)
 
         return handle
+
+    def _count(self, request: Any) -> None:
+        """Of a batch each item. The caller has to be known. Raises RateLimited."""
+        caller = present_caller()
+        if caller.calls_per_second is not None:
+            self._rate_limits.take(caller, len(getattr(request, "requests", ())))
 
     @contextlib.asynccontextmanager
     async def _until_drained(self) -> AsyncIterator[None]:

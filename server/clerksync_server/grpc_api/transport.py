@@ -5,9 +5,15 @@ import grpc.aio
 from clerksync_server.grpc_api.applying import MAX_BODY_BYTES
 from clerksync_server.setting_types import Transport
 
+_MAX_METADATA_BYTES = 16 * 1024
 _OPTIONS = [
-    # Room for a body of the largest size, or for many small ones, and the fields around them.
+    # Room for a body of the largest size, or for many small ones, and the fields around them. Compressed messages are
+    # held against it while they are unpacked.
     ("grpc.max_receive_message_length", MAX_BODY_BYTES + 512 * 1024),
+    # Between two different limits grpcio would refuse calls at random.
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", 1000),
     # Two servers on one port would share it silently; the second is to fail instead.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -15,8 +21,14 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 10_000),
 ]
 _OPTIONS_OF_GRPCIO = [
-    # Idle clients may ask every 10 s whether the connection is still there. The other one takes any number of pings.
+    # Idle clients may ask every 10 s whether the connection is still there, and twice too soon before they are thrown
+    # out. The other one takes any number of pings.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
+    # For who connects and then does not speak HTTP/2, or TLS. The other one waits for them.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_allowed_incoming_connections", 4000),
+    ("grpc.max_connection_idle_ms", 120_000),
     # Clients that balance by themselves look for new replicas when they connect anew. The other one refuses to start
     # with these: it never ends a connection by its age.
     ("grpc.max_connection_age_ms", 300_000),

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
+from clerksync_server.errors import Overloaded
+from clerksync_server.sync.room import Room
+
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
 
@@ -21,6 +24,9 @@ class Coalescer(Generic[_Item, _Outcome]):
     items); one that is larger by itself goes alone. Where more waits, the groups (for
     example organizations) take turns, so that one with very many items holds up the others no longer than one batch.
     An item whose caller went away before its batch left is left out.
+
+    With a `room`, an item that finds no more room among those that wait is Overloaded, at once. One whose caller went
+    away takes up room for as long as it is kept.
     """
 
     def __init__(
@@ -35,6 +41,8 @@ class Coalescer(Generic[_Item, _Outcome]):
         most_lanes: int = 0,
         turns: int = 0,
         shares_of: int | None = None,
+        room: Room | None = None,
+        cost_of: Callable[[_Item], int] | None = None,
     ) -> None:
         """With `stuck_after_s`, more lanes open where none has come back for so long, up to `most_lanes`.
 
@@ -45,6 +53,8 @@ class Coalescer(Generic[_Item, _Outcome]):
         With `shares_of`, all that is waiting or under way is shared out evenly among the lanes, in batches of at least
         so many items: else one lane would have nearly all, and the others trifles. What is less than half a share
         waits until there is more, or a lane comes back.
+
+        `cost_of` says how much of the `room` an item takes while it waits; without it that is its size.
         """
         self._work = work
         self._turns = turns
@@ -56,6 +66,8 @@ class Coalescer(Generic[_Item, _Outcome]):
         self._left_at = 0.0
         self._most = most
         self._group_of = group_of
+        self._room = room
+        self._cost_of = cost_of or size_of
         self._size_of = size_of
         self._waiting: dict[Hashable, deque[tuple[_Item, asyncio.Future[_Outcome]]]] = {}
         self._number_waiting = 0
@@ -73,7 +85,14 @@ class Coalescer(Generic[_Item, _Outcome]):
     def submit(self, item: _Item) -> "asyncio.Future[_Outcome]":
         """As `ask`, for one who asks for several: cancel the future, or give it a result, to leave the item out."""
         outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(self._group_of(item), deque()).append((item, outcome))
+        group = self._group_of(item)
+        if self._room is not None:
+            try:
+                self._room.take(self._cost_of(item), group)
+            except Overloaded as error:
+                outcome.set_exception(error)
+                return outcome
+        self._waiting.setdefault(group, deque()).append((item, outcome))
         self._number_waiting += 1
         if self._free_lanes and self._is_worth_a_lane():
             self._open_lane()
@@ -148,8 +167,10 @@ class Coalescer(Generic[_Item, _Outcome]):
                     break
                 batch.append(queue[0])
             # To the end of the line, so that the groups take turns over batches as well.
-            queue.popleft()
+            item, _ = queue.popleft()
             self._number_waiting -= 1
+            if self._room is not None:
+                self._room.give_back(self._cost_of(item), group)
             del self._waiting[group]
             if queue:
                 self._waiting[group] = queue

@@ -28,11 +28,13 @@ from clerksync_server.errors import (
     DatabaseUnavailable,
     DeliveryContended,
     DeliveryNotFound,
+    Overloaded,
 )
 from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import Fact
 from clerksync_server.sync.body_keys import BodyKeys
-from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
+from clerksync_server.sync.delivery_batches import MOST_BYTES, DeliveryBatches, Received
+from clerksync_server.sync.room import Room
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
@@ -76,28 +78,33 @@ class Deliveries:
         self._body_keys = body_keys or BodyKeys()
         self._now = now
         self._batches = DeliveryBatches(database)
+        self._room_apart = Room(MOST_BYTES)
 
     async def apply(self, delivery: Delivery) -> Applied:
-        """Returns once the effect is committed. A repeat changes nothing, unless what it repeats was not applied."""
+        """Returns once the effect is committed. A repeat changes nothing, unless what it repeats was not applied.
+
+        Raises DatabaseRefused, DatabaseUnavailable or Overloaded.
+        """
         received = self._receive(delivery)
         settled = await self._batches.apply(received)
         if settled is None:
-            settled = await self._apply_apart(received, delivery.body)
-        if settled is None:
-            return await self._apply_again(delivery)
+            with self._room_apart.taken(received.cost, received.group):
+                settled = await self._apply_apart(received, delivery.body)
+                if settled is None:
+                    return await self._apply_again(delivery)
         return Applied(settled.outcome, settled.event_type)
 
     async def apply_together(
         self, deliveries: Sequence[Delivery]
-    ) -> list[Applied | DeliveryContended | DatabaseUnavailable]:
+    ) -> list[Applied | DeliveryContended | DatabaseUnavailable | Overloaded]:
         """As `apply`, for each. Nobody waits for others here: who would have to is DeliveryContended."""
         submitted = [self._batches.submit(self._receive(delivery)) for delivery in deliveries]
-        outcomes: list[Applied | DeliveryContended | DatabaseUnavailable] = []
+        outcomes: list[Applied | DeliveryContended | DatabaseUnavailable | Overloaded] = []
         try:
             for each in submitted:
                 try:
                     settled = await each
-                except DatabaseUnavailable as error:
+                except (DatabaseUnavailable, Overloaded) as error:
                     outcomes.append(error)
                 else:
                     outcomes.append(Applied(settled.outcome, settled.event_type) if settled else DeliveryContended())
@@ -109,7 +116,8 @@ class Deliveries:
     def _receive(self, delivery: Delivery) -> Received:
         event, judgement = self._read(delivery.body, delivery.attempted_at)
         digest = hashlib.sha256(delivery.body).digest()
-        return Received(Entry(delivery.svix_id, delivery.attempted_at, self._now(), digest, judgement), event)
+        entry = Entry(delivery.svix_id, delivery.attempted_at, self._now(), digest, judgement)
+        return Received(entry, event, len(delivery.body))
 
     async def _apply_apart(self, delivery: Received, body: bytes) -> Judgement | None:
         """In a transaction of its own, waiting for what others lock; None if it is a repeat."""

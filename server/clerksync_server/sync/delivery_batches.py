@@ -25,6 +25,7 @@ from clerksync_server.ops.logs import frames_of
 from clerksync_server.rules.decisions import Rule
 from clerksync_server.rules.facts import Fact, OrganizationDeleted
 from clerksync_server.sync.coalescing import Coalescer
+from clerksync_server.sync.room import Room
 
 _log = structlog.get_logger(__name__)
 _LANES = 1
@@ -38,6 +39,10 @@ _LOCK_TIMEOUT_S = 1
 """Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
 _STATEMENT_TIMEOUT_S = 2
 """For the statements of a batch, in case a trigger of the application's takes long over one row of many."""
+MOST_BYTES = 16 * 1024 * 1024
+_LEAST_BYTES = 8 * 1024
+"""What each delivery counts for at least: so 2,048 may wait, and half as many of one organization, which is one call of
+ApplyClerkEvents."""
 _APART = None
 
 
@@ -47,6 +52,8 @@ class Received:
 
     entry: Entry
     event: ClerkEvent | None
+    size: int = 0
+    """Of its body, in bytes."""
 
     @property
     def ours(self) -> bool:
@@ -64,6 +71,11 @@ class Received:
     @property
     def group(self) -> Hashable:
         return self.entry.judgement.clerk_org_id or self.entry.judgement.clerk_user_id
+
+    @property
+    def cost(self) -> int:
+        """What it takes of a Room while it waits."""
+        return max(self.size, _LEAST_BYTES)
 
     def judged(self, rule: Rule | None) -> Entry:
         """What is entered once the facts were joined, with the rule that decided; None where there were none."""
@@ -89,10 +101,15 @@ class DeliveryBatches:
             group_of=lambda delivery: delivery.group,
             stuck_after_s=_STUCK_AFTER_S,
             most_lanes=_MOST_LANES,
+            room=Room(MOST_BYTES),
+            cost_of=lambda delivery: delivery.cost,
         )
 
     async def apply(self, delivery: Received) -> Judgement | None:
-        """Returns once it is committed; None if it has to be applied apart, and nothing came of it here."""
+        """Returns once it is committed; None if it has to be applied apart, and nothing came of it here.
+
+        Raises DatabaseUnavailable or Overloaded.
+        """
         return await self.submit(delivery)
 
     def submit(self, delivery: Received) -> "asyncio.Future[Judgement | None]":

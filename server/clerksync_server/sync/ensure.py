@@ -28,6 +28,7 @@ from clerksync_server.rules.evidence import (
 )
 from clerksync_server.sync.coalescing import Coalescer, Work
 from clerksync_server.sync.ensure_batches import EnsureBatches, EnsuredProfile, latest_of_each
+from clerksync_server.sync.room import Room
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
@@ -39,6 +40,10 @@ _TURNS = 100
 """Of the event loop, before a look-up leaves while many come. Postgres answers sooner than grpcio brings the next call:
 with 64 in flight a call cost SyncService 300 us without them, and costs 195 with."""
 _LOOKUPS_AT_ONCE = 1000
+_MOST_LOOKUPS_WAITING = 10_000
+"""Two seconds' worth of what one SyncService answers; whoever finds as many before it is told so at once."""
+_MOST_WAITING_IN_BATCHES = 20_000
+"""Pairs: twenty of the largest batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +78,30 @@ class Ensure:
             _reading_pairs(database.dedicated("lookups")),
             lanes=1,
             most=_LOOKUPS_AT_ONCE,
+            room=Room(_MOST_LOOKUPS_WAITING),
             group_of=lambda pair: pair[1],
             turns=_TURNS,
         )
         # By a connection of their own: no lone call waits for one with a thousand.
         self._lookups_of_batches: Coalescer[Sequence[Pair], Sequence[UserProfileRow | None]] = Coalescer(
-            _reading_batches(database.dedicated("lookups of batches")), lanes=1, most=_LOOKUPS_AT_ONCE, size_of=len
+            _reading_batches(database.dedicated("lookups of batches")),
+            lanes=1,
+            most=_LOOKUPS_AT_ONCE,
+            size_of=len,
+            room=Room(_MOST_WAITING_IN_BATCHES),
         )
         self._lookups_of_organizations: Coalescer[str, OrganizationRow | None] = Coalescer(
-            _reading_organizations(database.dedicated("lookups of organizations")), lanes=1, most=_LOOKUPS_AT_ONCE
+            _reading_organizations(database.dedicated("lookups of organizations")),
+            lanes=1,
+            most=_LOOKUPS_AT_ONCE,
+            room=Room(_MOST_LOOKUPS_WAITING),
         )
         self._batches = EnsureBatches(
             database, oldest=lambda: timestamp_of(policy.oldest_ms(now_ms=milliseconds_of(now())))
         )
 
     async def user_profile(self, sighting: Sighting) -> EnsuredProfile:
-        """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
+        """Raises Refused, InvalidFields, DatabaseRefused, DatabaseUnavailable or Overloaded."""
         evidence_ms = self._evidence_ms(sighting.issued_at_ms, milliseconds_of(self._now()))
         profile = await self._lookups.submit(sighting.pair)
         if profile is not None:
@@ -99,7 +112,9 @@ class Ensure:
         return made
 
     async def user_profiles(self, sightings: Sequence[Sighting]) -> list[EnsuredProfile | ClerksyncError]:
-        """An outcome for each, in their order; an error concerns that one alone. Raises DatabaseUnavailable.
+        """An outcome for each, in their order; an error concerns that one alone.
+
+        Raises DatabaseUnavailable or Overloaded.
 
         Of several sightings of a pair the one with the latest evidence speaks for it, and is told if the profile was
         created; where that is refused, each is judged by its own evidence.
@@ -144,7 +159,7 @@ class Ensure:
         return outcomes
 
     async def organization(self, clerk_org_id: str, issued_at_ms: int | None) -> EnsuredOrganization:
-        """Raises Refused, InvalidFields, DatabaseRefused or DatabaseUnavailable."""
+        """Raises Refused, InvalidFields, DatabaseRefused, DatabaseUnavailable or Overloaded."""
         now_ms = milliseconds_of(self._now())
         evidence_ms, oldest_ms = self._evidence_ms(issued_at_ms, now_ms), self._policy.oldest_ms(now_ms=now_ms)
         organization = await self._lookups_of_organizations.ask(clerk_org_id)

@@ -19,8 +19,9 @@ from clerksync_server.database.profiles import (
     locks_of_pairs,
     read_user_profiles,
 )
-from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
+from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable, Overloaded
 from clerksync_server.sync.coalescing import Coalescer
+from clerksync_server.sync.room import Room
 
 if TYPE_CHECKING:
     from clerksync_server.database.connection import Connection
@@ -31,6 +32,8 @@ _TURNS = 100
 """Of the event loop, before a batch leaves: as for look-ups."""
 _LANES = 1
 _MOST = 64
+_MOST_WAITING = 20_000
+"""Profiles: twenty of the largest batches, all of whose users are new."""
 _LOCK_TIMEOUT_S = 1
 """Many times what another batch takes. Whoever holds a row for longer is no batch, and may hold it for very long."""
 _STATEMENT_TIMEOUT_S = 2
@@ -71,11 +74,19 @@ class EnsureBatches:
         self._oldest = oldest
         self._lanes = [database.dedicated("misses") for _ in range(_LANES)]
         self._coalescer: Coalescer[_Missing, EnsuredProfile | Obstacles | None] = Coalescer(
-            self._make_together, lanes=_LANES, most=_MOST, group_of=lambda missing: missing.pair[1], turns=_TURNS
+            self._make_together,
+            lanes=_LANES,
+            most=_MOST,
+            room=Room(_MOST_WAITING),
+            group_of=lambda missing: missing.pair[1],
+            turns=_TURNS,
         )
 
     async def make(self, pair: Pair, evidence_at: datetime) -> EnsuredProfile | Obstacles:
-        """Makes the profile unless something speaks against it. Raises DatabaseRefused or DatabaseUnavailable."""
+        """Makes the profile unless something speaks against it.
+
+        Raises DatabaseRefused, DatabaseUnavailable or Overloaded.
+        """
         made = await self._coalescer.ask(_Missing(pair, evidence_at))
         if made is not _APART:
             return made
@@ -85,11 +96,20 @@ class EnsureBatches:
         return standing
 
     async def make_all(self, evidence: Mapping[Pair, datetime]) -> dict[Pair, Standing]:
-        """As `make`, for several; `evidence` has the time that is proved for each. Raises DatabaseUnavailable."""
+        """As `make`, for several; `evidence` has the time that is proved for each.
+
+        Raises DatabaseUnavailable or Overloaded; either concerns all of them.
+        """
         asked = [_Missing(pair, evidence_at) for pair, evidence_at in evidence.items()]
         standings: dict[Pair, Standing] = {}
         apart: list[Pair] = []
-        answers = await asyncio.gather(*map(self._coalescer.submit, asked), return_exceptions=True)
+        submitted = [self._coalescer.submit(missing) for missing in asked]
+        if failures := [each.exception() for each in submitted if each.done()]:
+            # There is no room for all of them, which is told at once and not when the others have been made.
+            for each in submitted:
+                each.cancel()
+            raise failures[0] or Overloaded
+        answers = await asyncio.gather(*submitted, return_exceptions=True)
         for pair, made in zip(evidence, answers, strict=True):
             if made is _APART:
                 apart.append(pair)

@@ -1,6 +1,5 @@
 """`POST /webhooks/clerk`: raw bytes, signature, one call. The body stays unparsed."""
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from prometheus_client import Histogram
 
 from clerksync.v1 import resources_pb2
 from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier, VerifiedDelivery
+from clerksync_server.errors import Overloaded
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.logs import frames_of
-from clerksync_server.webhook_front.forwarding import MAX_BODY_BYTES, Delivery, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.forwarding import Delivery, Forwarded, Forwarder, NotApplied
+from clerksync_server.webhook_front.reading import MAX_BODY_BYTES, READ_TIMEOUT_S, BodyReader, TooLarge
 
 PATH = "/webhooks/clerk"
-_READ_TIMEOUT_S = 10.0
 _HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 _HEADERS_LATER = _HEADERS | {"Retry-After": "5"}
 """In seconds."""
@@ -26,6 +26,7 @@ _log = structlog.get_logger(__name__)
 
 _VERIFIER = web.AppKey("verifier", SignatureVerifier)
 _FORWARDER = web.AppKey("forwarder", Forwarder)
+_READER = web.AppKey("reader", BodyReader)
 _LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 
 
@@ -60,10 +61,15 @@ class _Refusal(Exception):
         self.answer = _Answer(status, result, json.dumps({"error": {"code": result, "message": text}}).encode())
 
 
+def _overloaded() -> _Refusal:
+    return _Refusal(503, "overloaded", "too much is waiting; send it again")
+
+
 def front_app(verifier: SignatureVerifier, forwarder: Forwarder, lifecycle: Lifecycle) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[_VERIFIER] = verifier
     app[_FORWARDER] = forwarder
+    app[_READER] = BodyReader()
     app[_LIFECYCLE] = lifecycle
     app.router.add_post(PATH, _receive)
     return app
@@ -72,10 +78,11 @@ def front_app(verifier: SignatureVerifier, forwarder: Forwarder, lifecycle: Life
 async def _receive(request: web.Request) -> web.Response:
     started = time.perf_counter()
     svix_id = request_id = None
+    held = 0
     try:
         if request.app[_LIFECYCLE].draining:
             raise _Refusal(503, "stopping", "this replica is stopping; send it again")
-        body = await _read_body(request)
+        body, held = await _read_body(request)
         try:
             delivery = request.app[_VERIFIER].verify(body, request.headers)
         except InvalidSignature as error:
@@ -89,6 +96,8 @@ async def _receive(request: web.Request) -> web.Response:
         if refusal is not error:
             _log.error("defect", error=type(error).__name__, frames=frames_of(error))
         answer = refusal.answer
+    finally:
+        request.app[_READER].give_back(held)
     duration_s = time.perf_counter() - started
     _requests(answer.status, answer.result).observe(duration_s)
     log = _log.info if answer.status < 500 else _log.warning
@@ -110,20 +119,15 @@ def _requests(status: int, result: str) -> Histogram:
     return metrics.WEBHOOK_REQUESTS.labels(status=str(status), result=result)
 
 
-async def _read_body(request: web.Request) -> bytes:
+async def _read_body(request: web.Request) -> tuple[bytes, int]:
     try:
-        if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
-            # Before a byte of it is read.
-            raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES)
-        if request.content.is_eof():
-            # All of it has come with the headers, as is usual: it need not be waited for.
-            return await request.read()
-        async with asyncio.timeout(_READ_TIMEOUT_S):
-            return await request.read()
+        return await request.app[_READER].read(request)
     except TimeoutError:
-        raise _Refusal(408, "too_slow", f"the body did not arrive within {_READ_TIMEOUT_S:g} s") from None
-    except web.HTTPRequestEntityTooLarge:
+        raise _Refusal(408, "too_slow", f"the body did not arrive within {READ_TIMEOUT_S:g} s") from None
+    except TooLarge:
         raise _Refusal(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes") from None
+    except Overloaded:
+        raise _overloaded() from None
     except (web.RequestPayloadError, ConnectionError):
         raise _Refusal(400, "unreadable", "the body could not be read to its end") from None
 
@@ -134,3 +138,5 @@ async def _forward(forwarder: Forwarder, verified: VerifiedDelivery, body: bytes
         return await forwarder.apply(Delivery(verified.svix_id, verified.attempted_at_s, body))
     except NotApplied:
         raise _Refusal(503, "unavailable", "the delivery cannot be taken now; send it again") from None
+    except Overloaded:
+        raise _overloaded() from None

@@ -11,10 +11,12 @@ import structlog
 
 from clerksync.connection import Connection
 from clerksync.v1 import resources_pb2, sync_service_pb2
+from clerksync_server.errors import Overloaded
 from clerksync_server.sync.coalescing import Coalescer
+from clerksync_server.sync.room import Room
 from clerksync_server.webhook_front.client import LONGEST_CALL_S
+from clerksync_server.webhook_front.reading import MAX_BODY_BYTES
 
-MAX_BODY_BYTES = 1024 * 1024
 _DEADLINE_S = LONGEST_CALL_S
 _LANES = 2
 _SHARES_OF = 8
@@ -26,6 +28,8 @@ _MOST_LANES = 200
 """One replica that hangs must not hold up what the others would take: further calls pass those that are stuck."""
 _LEAST_BYTES = MAX_BODY_BYTES // 64
 """What each body counts for at least: so 64 go together at most, and no more bytes than SyncService takes."""
+_MOST_BYTES = 16 * MAX_BODY_BYTES
+"""Of bodies that have not been answered for: 1,024 deliveries at most."""
 _APART_S = 60.0
 """How long a SyncService that does not know ApplyClerkEvents is asked for each delivery apart."""
 _log = structlog.get_logger(__name__)
@@ -69,16 +73,25 @@ class Forwarder:
             self._apply_together,
             lanes=_LANES,
             most=MAX_BODY_BYTES,
-            size_of=lambda delivery: max(len(delivery.body), _LEAST_BYTES),
+            size_of=_size_of,
             stuck_after_s=_STUCK_AFTER_S,
             most_lanes=_MOST_LANES,
             turns=_TURNS,
             shares_of=_SHARES_OF,
         )
         self._apart_until = 0.0
+        self._room = Room(_MOST_BYTES)
 
     async def apply(self, delivery: Delivery) -> Forwarded:
-        """Returns after the commit. Raises NotApplied."""
+        """Returns after the commit. Raises NotApplied or Overloaded."""
+        size = _size_of(delivery)
+        self._room.take(size)
+        try:
+            return await self._apply(delivery)
+        finally:
+            self._room.give_back(size)
+
+    async def _apply(self, delivery: Delivery) -> Forwarded:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DEADLINE_S
         waiting = self._coalescer.submit(delivery)
@@ -109,7 +122,7 @@ class Forwarder:
                 self._apart_until = time.monotonic() + _APART_S
                 return [None] * len(deliveries)
             _tell_failure(request_id, len(deliveries), error.code())
-            raise NotApplied from None
+            raise _failure(error.code()) from None
         return [_forwarded(result, request_id) for result in response.results]
 
     async def _apply_apart(self, delivery: Delivery, timeout_s: float) -> Forwarded:
@@ -120,7 +133,7 @@ class Forwarder:
             response = await self._connection.stub.ApplyClerkEvent(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             _tell_failure(delivery.svix_id, 1, error.code())
-            raise NotApplied from None
+            raise _failure(error.code()) from None
         return Forwarded(response.outcome, delivery.svix_id)
 
     def _metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
@@ -139,7 +152,15 @@ def _forwarded(result: sync_service_pb2.ApplyClerkEventResult, request_id: str) 
     if code is grpc.StatusCode.ABORTED:
         return None
     _tell_failure(request_id, 1, code)
-    return NotApplied()
+    return _failure(code)
+
+
+def _failure(code: grpc.StatusCode) -> NotApplied | Overloaded:
+    return Overloaded() if code is grpc.StatusCode.RESOURCE_EXHAUSTED else NotApplied()
+
+
+def _size_of(delivery: Delivery) -> int:
+    return max(len(delivery.body), _LEAST_BYTES)
 
 
 def _tell_failure(request_id: str, size: int, code: grpc.StatusCode) -> None:
