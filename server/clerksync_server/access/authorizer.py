@@ -12,6 +12,7 @@ _SCHEME = "bearer "
 _MAX_TOKEN = 16 * 1024
 _DNS_NAMES, _URIS = "peer_dns", "peer_uri"
 """What gRPC calls the subject alternative names of a certificate, by their kinds."""
+_SPIFFE = "spiffe://"
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -91,9 +92,11 @@ def everyone() -> Access:
 
 
 def _of_certificate(context: Any) -> list[str]:
-    """The names in the client's certificate, which the transport has verified: of DNS, and URIs such as SPIFFE ids."""
+    """The names in the client's certificate, which the transport has verified: of DNS, and SPIFFE ids."""
     properties: Mapping[str, Iterable[bytes]] = context.auth_context() or {}
+    uris = [uri.decode("ascii", "replace") for uri in properties.get(_URIS, ())]
     return [
         *(f"dns:{name.decode('ascii', 'replace')}" for name in properties.get(_DNS_NAMES, ())),
-        *(uri.decode("ascii", "replace") for uri in properties.get(_URIS, ())),
+        # No other URI: it could read like an identity of another kind.
+        *(uri for uri in uris if uri.startswith(_SPIFFE)),
     ]
