@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 
 from clerksync.v1 import delivery_service_pb2, sync_service_pb2
-
 from fuzz.live import Live, live_stack
 
 _TIMEOUT_S = 10.0
@@ -21,7 +20,11 @@ _SERVICES = (
     sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"],
     delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"],
 )
-METHODS = tuple((f"/{service.full_name}/{method.name}", method.server_streaming) for service in _SERVICES for method in service.methods)
+METHODS = tuple(
+    (f"/{service.full_name}/{method.name}", method.server_streaming)
+    for service in _SERVICES
+    for method in service.methods
+)
 """Of our services, in the order of the protos."""
 _MAY = frozenset(
     {
@@ -84,7 +87,10 @@ def _read(stream: Any, message: bytes) -> None:
 
 def _send_garbage(live: Live, sent: bytes) -> None:
     """What comes back, if anything, is for HTTP/2 to say."""
-    with contextlib.suppress(ConnectionError, TimeoutError), socket.create_connection(live.grpc, timeout=_TIMEOUT_S) as connection:
+    with (
+        contextlib.suppress(ConnectionError, TimeoutError),
+        socket.create_connection(live.grpc, timeout=_TIMEOUT_S) as connection,
+    ):
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(_READ_S)

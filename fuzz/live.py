@@ -14,7 +14,6 @@ import structlog
 from clerksync_server.app import Application
 from clerksync_server.setting_types import Address
 from clerksync_server.settings import load_settings
-
 from fuzz.signing import SECRET
 
 _STARTS_WITHIN_S = 30
@@ -100,7 +99,9 @@ def _listening_to_errors(errors: list[str]) -> Iterator[None]:
 
     before, handler, asyncio_log = structlog.get_config(), _Errors(errors), logging.getLogger("asyncio")
     structlog.configure(
-        processors=[keep], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), cache_logger_on_first_use=False
+        processors=[keep],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=False,
     )
     # A stranger's malformed request is no error of ours; aiohttp calls it one.
     aiohttp_log = logging.getLogger("aiohttp.server")

@@ -2,7 +2,6 @@
 
 from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier
 from clerksync_server.clerk.values import is_id
-
 from fuzz.signing import SECRET, signature_headers
 
 _VERIFIER = SignatureVerifier([SECRET, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"])
@@ -30,8 +29,10 @@ def _check_forged(body: bytes, texts: list[str]) -> None:
 
 def _beside(genuine: dict[str, str], family: str, other: str) -> str:
     """The genuine signature after another one, as while a secret is rotated; `other` must not hide it."""
-    return f"v1,AAAA {genuine[f'{family}-signature']}" if "," not in other or " " in other else (
-        f"{genuine[f'{family}-signature']} {other}"
+    return (
+        f"v1,AAAA {genuine[f'{family}-signature']}"
+        if "," not in other or " " in other
+        else (f"{genuine[f'{family}-signature']} {other}")
     )
 
 

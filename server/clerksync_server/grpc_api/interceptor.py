@@ -28,6 +28,7 @@ from clerksync_server.errors import (
     DatabaseUnavailable,
     ShuttingDown,
 )
+from clerksync_server.grpc_api.messages import check_message, lenient
 from clerksync_server.grpc_api.status import code_name, status_of
 from clerksync_server.ops import metrics
 from clerksync_server.ops.logs import frames_of
@@ -108,12 +109,12 @@ class CallInterceptor:
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
                 self._around_stream(name, handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
+                request_deserializer=lenient(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
             self._around(name, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=lenient(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -126,6 +127,7 @@ class CallInterceptor:
                 with self._calls:
                     if self._refusing:
                         raise ShuttingDown
+                    check_message(request)
                     response = await call(request, context)
                 code = "OK"
                 return response
@@ -150,6 +152,7 @@ class CallInterceptor:
                 try:
                     if self._refusing:
                         raise ShuttingDown
+                    check_message(request)
                     # Closed here whatever happens: a cancelled call would leave it to the garbage collector.
                     async with self._until_drained(), contextlib.aclosing(call(request, context)) as responses:
                         async for response in responses:
