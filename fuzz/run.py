@@ -8,7 +8,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["clerksync_server"]):
+with atheris.instrument_imports(include=["clerksync_server", "fuzz", "svix"]):
     from clerksync_server.database.migrate import migrate
     from fuzz import decoder, grpc_port, http_front, signatures
 
