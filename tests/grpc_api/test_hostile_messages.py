@@ -28,6 +28,26 @@ async def test_bytes_that_are_no_message(stack: Stack, path: str, *, streaming: 
     assert error_info(caught.value).reason == "INVALID_FIELD"
 
 
+@pytest.mark.parametrize("seconds", [-62_135_596_800, -1, 0])
+async def test_tokens_older_than_all_time(stack: Stack, seconds: int) -> None:
+    """A token issued in the year 1 is refused like any other that is too old, also where something else refuses it."""
+    deletion = sync_service_pb2.ApplyClerkEventRequest(
+        svix_id="msg_1", attempted_at=Timestamp(seconds=1), body=b'{"type": "user.deleted", "data": {"id": "user_2"}}'
+    )
+    await stack.sync.ApplyClerkEvent(deletion)
+    reasons = []
+    for user in ("user_1", "user_2"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stack.sync.EnsureUserProfile(
+                sync_service_pb2.EnsureUserProfileRequest(
+                    clerk_user_id=user, clerk_org_id="org_1", token_issued_at=Timestamp(seconds=seconds)
+                )
+            )
+        reasons.append(error_info(caught.value).reason)
+
+    assert ["EVIDENCE_TOO_OLD", "USER_DELETED"] == reasons
+
+
 @pytest.mark.parametrize("seconds", [-62_135_596_800, -1, 253_402_300_799])
 async def test_attempts_outside_of_all_time(stack: Stack, seconds: int) -> None:
     """An attempt before 1970, or at the end of what Postgres and Python can tell, is refused and stores nothing."""
