@@ -18,11 +18,11 @@ async def test_bytes_that_are_no_message(stack: Stack, path: str, *, streaming: 
     """They are INVALID_ARGUMENT for every method and transport, not the INTERNAL of a defect."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         if streaming:
-            stream: Any = stack.channel.unary_stream(path)(b"\x0a\x7f", timeout=5)
-            await stream.read()
+            stream: Any = stack.channel.unary_stream(path)
+            await stream(b"\x0a\x7f", timeout=5).read()
         else:
-            unary: Any = stack.channel.unary_unary(path)(b"\x0a\x7f", timeout=5)
-            await unary
+            unary: Any = stack.channel.unary_unary(path)
+            await unary(b"\x0a\x7f", timeout=5)
 
     assert grpc.StatusCode.INVALID_ARGUMENT == caught.value.code()
     assert error_info(caught.value).reason == "INVALID_FIELD"

@@ -14,8 +14,9 @@ _ILL_FORMED = object()
 """Stands for a message that cannot be decoded, until the call has begun and can be answered."""
 
 
-def lenient(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def lenient(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
     """Decodes as `decode` does; what it refuses becomes what `check_message` refuses."""
+    assert decode is not None  # Generated code always has one.
 
     def decode_or_note(data: bytes) -> Any:
         try:
