@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-fast soak bench lint fmt type proto proto-check migrations-check audit check lock clean
+.PHONY: help run setup test test-fast soak bench fuzz lint fmt type proto proto-check migrations-check audit check lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ soak: $(VENV)/.installed-dev ## Random histories and kills for a long time, with
 
 bench: $(VENV)/.installed-bench ## Measure everything against its floors, with a table, JSON and a plot (ARGS=--help tells the options)
 	$(BIN)/python -m bench $(ARGS)
+
+fuzz: $(VENV)/.installed-fuzz ## Coverage-guided fuzzing of what strangers reach, ten minutes each target (ARGS=--help tells the options)
+	$(BIN)/python -m fuzz $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format and sort imports
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
@@ -84,6 +87,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed-run requirements-dev.lock
 $(VENV)/.installed-bench: $(VENV)/.installed-run requirements-bench.lock
 	@echo "Installing what draws the plot into $(VENV) …"
 	@$(PIP_INSTALL) --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-run requirements-fuzz.lock
+	@echo "Installing the fuzzer into $(VENV) …"
+	@$(PIP_INSTALL) --require-hashes -r requirements-fuzz.lock
 	@touch $@
 
 # The generator is older than the runtime on purpose (see scripts/proto), so it lives in an environment of its own.

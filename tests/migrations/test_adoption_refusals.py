@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from clerksync_server.database.migrate import MigrationError, migrate
 
@@ -197,14 +198,38 @@ async def test_what_the_hint_says_helps(empty_database: str, earlier: Any, case:
     assert await migrate(empty_database) != []
 
 
-async def test_an_error_of_a_trigger_shows_no_values(empty_database: str, earlier: Any, everything: Any) -> None:
-    """What the application's triggers say may hold values of rows: it is left out."""
+async def test_a_warning_of_a_trigger_shows_no_values(empty_database: str, earlier: Any) -> None:
+    """Nor does the log repeat what triggers warn of, while it tells that they did."""
     await earlier.execute(
         BOTH
         + """
+        create function warn() returns trigger language plpgsql as
+        $$ begin raise warning 'oh %', new.clerk_org_id; return new; end $$;
+        create trigger warn before insert on organization for each row execute function warn();
+        insert into user_profile values (gen_random_uuid(), 'user_1', 'org_secret');
+        """
+    )
+
+    with capture_logs() as lines:
+        await migrate(empty_database)
+
+    assert "a function or trigger" in str(lines)
+    assert "secret" not in str(lines)
+
+
+@pytest.mark.parametrize("errcode", ["P0001", "ZZ001", "42501", "23514"])
+async def test_an_error_of_a_trigger_shows_no_values(
+    empty_database: str, earlier: Any, everything: Any, errcode: str
+) -> None:
+    """What the application's triggers say, by whatever code, may hold values of rows: it is left out."""
+    await earlier.execute(
+        BOTH
+        + f"""
         create function refuse() returns trigger language plpgsql as
         $$ begin
-            raise exception 'no %', new.clerk_org_id using detail = new.clerk_org_id, hint = new.clerk_org_id;
+            raise exception 'no %', new.clerk_org_id using
+                detail = new.clerk_org_id, hint = new.clerk_org_id, constraint = new.clerk_org_id,
+                errcode = '{errcode}';
         end $$;
         create trigger refuse before insert on organization for each row execute function refuse();
         insert into user_profile values (gen_random_uuid(), 'user_1', 'org_secret');

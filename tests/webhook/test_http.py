@@ -11,6 +11,7 @@ import aiohttp
 import bodies
 import pytest
 from stack import WEBHOOK_SECRET, Stack, new_svix_id, now_ms
+from yarl import URL
 
 from clerksync_server.dev.sender import signed_headers
 
@@ -45,6 +46,25 @@ async def test_any_of_several_secrets(start_stack: Any) -> None:
     ]
 
     assert statuses == [200, 200, 400]
+
+
+@pytest.mark.parametrize("path", ["", "/elsewhere"])
+@pytest.mark.parametrize(
+    ("expect", "status"), [(b"100-continue", 200), (b"tea", 417), (b"\xf5", 417), (b"100\xf5-continue", 417)]
+)
+async def test_expectations(stack: Stack, path: str, expect: bytes, status: int) -> None:
+    """An Expect that is not known, be it text or not, is answered by 417 wherever it is sent to, and never by 500."""
+    body = json.dumps(bodies.organization("created", "org_1", at=now_ms())).encode()
+    url = URL(stack.webhook_url + path)
+    head = [f"POST {url.path} HTTP/1.1", "host: a", "connection: close", f"content-length: {len(body)}"]
+    head += [f"{name}: {value}" for name, value in signed(body).items()]
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write("\r\n".join(head).encode() + b"\r\nexpect: " + expect + b"\r\n\r\n" + body)
+    answer = await reader.read()
+    writer.close()
+
+    status_line = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").split(b"\r\n")[0]
+    assert int(status_line.split(b" ")[1]) == (404 if path and status == 200 else status)
 
 
 HOSTILE_HEADERS = {

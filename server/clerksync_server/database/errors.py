@@ -22,12 +22,23 @@ _NOT_MIGRATED = (pg.UndefinedTableError, pg.UndefinedColumnError, pg.InvalidSche
 _NOT_GRANTED = pg.InsufficientPrivilegeError
 
 
+def is_told_by_a_function(told: asyncpg.PostgresError | asyncpg.PostgresLogMessage) -> bool:
+    """Whether a function or trigger raised it: then any of its texts, also the name of a constraint, may be a value.
+
+    Blocks of our migrations, and the statements that Postgres runs for a foreign key, are no such functions.
+    """
+    context = getattr(told, "context", None) or ""
+    return bool(context) and not context.startswith(("SQL statement", "PL/pgSQL function inline_code_block"))
+
+
 def describe(error: BaseException) -> str:
     """The kind of an error, without values."""
     parts = [type(error).__name__]
     if isinstance(error, asyncpg.PostgresError):
         parts += [f"SQLSTATE {error.sqlstate}"]
-        if constraint := getattr(error, "constraint_name", None):
+        if is_told_by_a_function(error):
+            parts += ["raised by a function or trigger"]
+        elif constraint := getattr(error, "constraint_name", None):
             parts += [f"constraint {constraint}"]
         elif column := getattr(error, "column_name", None):
             parts += [f"column {column}"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncpg
 import structlog
 
-from clerksync_server.database.errors import describe
+from clerksync_server.database.errors import describe, is_told_by_a_function
 from clerksync_server.database.wire import tls_problem
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def migrate(dsn: str) -> list[str]:
     """
     warnings: list[str] = []
     connection = await _connect(dsn)
-    connection.add_log_listener(lambda _, message: warnings.append(message.message))
+    connection.add_log_listener(lambda _, message: warnings.append(_warning(message)))
     try:
         # READ COMMITTED, so that what is read after waiting is what the others have done.
         async with connection.transaction(isolation="read_committed"):
@@ -227,6 +227,12 @@ def _upgrade(connection: "SQLAlchemyConnection") -> list[str]:
     return applied
 
 
+def _warning(message: asyncpg.PostgresLogMessage) -> str:
+    if is_told_by_a_function(message):
+        return "a function or trigger of the application's warned of something; Postgres' log tells more"
+    return str(message.message)
+
+
 def _explain(error: asyncpg.PostgresError) -> str:
     """What went wrong and what to do. Messages of errors about values hold those values, and details may: left out."""
     hint = f"\n{error.hint}" if error.hint else ""
@@ -240,10 +246,12 @@ def _explain(error: asyncpg.PostgresError) -> str:
         )
     if isinstance(error, asyncpg.TransactionRollbackError | asyncpg.OperatorInterventionError):
         return f"the database broke the migration off ({describe(error)}); run it again"
-    if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return f"{error.message}{hint}\nRun the migration as the owner of the database and of the tables"
-    if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError | asyncpg.RaiseError):
+    if is_told_by_a_function(error) or isinstance(
+        error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError | asyncpg.RaiseError
+    ):
         return (
             f"the database refused a change of its rows ({describe(error)}); a trigger or constraint may be in the way"
         )
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return f"{error.message}{hint}\nRun the migration as the owner of the database and of the tables"
     return f"{error.message} (SQLSTATE {error.sqlstate}){hint}"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from structlog.contextvars import bind_contextvars
 
@@ -15,6 +16,9 @@ from clerksync_server.sync.deliveries import Applied, Delivery
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DELIVERIES = 1000
+_FIRST_ATTEMPT, _LAST_ATTEMPT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Beyond, the times that stand in for those of bodies would leave what Postgres and Python can tell: asyncpg stores the
+first moment of the year 1 as -infinity."""
 
 
 def delivery_of(request: sync_service_pb2.ApplyClerkEventRequest) -> Delivery:
@@ -23,6 +27,8 @@ def delivery_of(request: sync_service_pb2.ApplyClerkEventRequest) -> Delivery:
     attempted_at = fields.moment(request, "attempted_at")
     if not request.HasField("attempted_at"):
         fields.violations["attempted_at"] = "is missing; expected the time of the header svix-timestamp"
+    elif attempted_at is not None and not _FIRST_ATTEMPT <= attempted_at < _LAST_ATTEMPT:
+        fields.violations["attempted_at"] = "is no time of an attempt; expected the time of the header svix-timestamp"
     if len(request.body) > MAX_BODY_BYTES:
         fields.violations["body"] = f"is larger than {MAX_BODY_BYTES} bytes"
     fields.check()

@@ -32,6 +32,7 @@ from clerksync_server.errors import (
     NotAllowed,
     ShuttingDown,
 )
+from clerksync_server.grpc_api.messages import check_message, lenient
 from clerksync_server.grpc_api.status import code_name, status_of
 from clerksync_server.ops import metrics
 from clerksync_server.ops.logs import frames_of
@@ -134,12 +135,12 @@ class CallInterceptor:
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
                 self._around_stream(method, handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
+                request_deserializer=lenient(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
             self._around(method, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=lenient(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -163,6 +164,7 @@ class CallInterceptor:
                         raise ShuttingDown
                     if checked:
                         await self._admit(method, context, metadata)
+                    check_message(request)
                     self._count(request)
                     response = await call(request, context)
                 code = "OK"
@@ -191,6 +193,7 @@ class CallInterceptor:
                     if self._refusing:
                         raise ShuttingDown
                     await self._admit(method, context, metadata)
+                    check_message(request)
                     self._count(request)
                     # Closed here whatever happens: a cancelled call would leave it to the garbage collector.
                     async with self._until_drained(), contextlib.aclosing(call(request, context)) as responses:

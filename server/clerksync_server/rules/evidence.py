@@ -32,11 +32,12 @@ class EvidencePolicy:
         """The time *e* that a call proves.
 
         A token from the future would outlive removals that are yet to come, so it counts as of now. Without a time the
-        token is taken to be as old as tokens get.
+        token is taken to be as old as tokens get. One from before 1970, which proves nothing, counts as of then: the
+        first moment of the year 1 would be -infinity to the driver of Postgres.
         """
         if token_issued_at_ms is None:
             return now_ms - self.max_token_age_ms - LEEWAY_MS
-        return min(token_issued_at_ms, now_ms)
+        return max(0, min(token_issued_at_ms, now_ms))
 
     def oldest_ms(self, *, now_ms: int) -> int:
         """Older evidence is worth nothing: the removal that refutes it may have been forgotten."""
