@@ -33,6 +33,7 @@ _MAY = frozenset(
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.ABORTED,
+        grpc.StatusCode.UNAUTHENTICATED,  # A session token, and nothing to verify it with.
     }
 )
 

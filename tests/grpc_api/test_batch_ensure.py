@@ -242,7 +242,9 @@ async def test_a_row_that_a_trigger_refuses(
     assert told(results[30]) == "INTERNAL"
     assert "org_bad" not in results[30].error.message
     assert await stack.rows("select count(*) from user_profile") == [{"count": 59}]
-    assert ["RaiseError, SQLSTATE P0001"] == [line["database_error"] for line in lines if line["event"] == "call"]
+    assert ["RaiseError, SQLSTATE P0001, raised by a function or trigger"] == [
+        line["database_error"] for line in lines if line["event"] == "call"
+    ]
 
 
 async def test_a_row_that_a_trigger_swallows(stack: Stack, connection: "asyncpg.Connection[asyncpg.Record]") -> None:

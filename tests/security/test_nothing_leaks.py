@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +16,7 @@ from security.marks import MARKS, SECRET, Outputs
 from stack import new_svix_id, now_ms
 
 from clerksync.v1 import delivery_service_pb2, sync_service_pb2
+from clerksync_server.access.tokens import line_of
 from clerksync_server.dev.sender import signed_headers
 from clerksync_server.settings import ENVIRONMENT_NAMES
 from fuzz.grpc_port import METHODS
@@ -39,6 +41,14 @@ TRIGGER = """
 create or replace function public.odd() returns trigger language plpgsql as $$ begin {body} return new; end $$;
 create or replace trigger odd before insert or update on public.organization for each row execute function public.odd();
 """
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> dict[str, str]:
+    """The marked bearer token is one that SyncService knows."""
+    file = tmp_path / "tokens"
+    file.write_text(line_of("known", MARKS["bearer token"]))
+    return {"CLERKSYNC_TOKENS_FILE": str(file)}
 
 
 def environment(database_url: str) -> dict[str, str]:
@@ -90,7 +100,9 @@ async def call_everything(outputs: Outputs, target: str) -> set[grpc.StatusCode]
         "EnsureUserProfile": [
             ensure(clerk_user_id=ODD, clerk_org_id=EMAIL + " ", session_token=token),
             ensure(clerk_user_id="user_1", clerk_org_id="org_1", session_token=token),
-            ensure(clerk_user_id="user_9", clerk_org_id="org_9", session_token=token),
+            ensure(clerk_user_id=ODD, clerk_org_id=EMAIL + " "),
+            ensure(clerk_user_id="user_1", clerk_org_id="org_1"),
+            ensure(clerk_user_id="user_9", clerk_org_id="org_9"),
         ],
         "BatchEnsureUserProfiles": [
             sync_service_pb2.BatchEnsureUserProfilesRequest(requests=[ensure(clerk_user_id=ODD, session_token=token)])
@@ -111,31 +123,27 @@ async def call_everything(outputs: Outputs, target: str) -> set[grpc.StatusCode]
         "RedriveDelivery": [delivery_service_pb2.RedriveDeliveryRequest(svix_id=ODD)],
         "WatchRemovals": [sync_service_pb2.WatchRemovalsRequest(position=EMAIL)],
     }
-    metadata = [
-        ("authorization", f"Bearer {MARKS['bearer token']}"),
-        ("x-request-id", ODD),
-        ("traceparent", ODD),
-        ("x-a", EMAIL),
-    ]
+    known = MARKS["bearer token"]
+    metadata = [("x-request-id", ODD), ("traceparent", ODD), ("x-a", EMAIL)]
     codes = set()
     async with grpc.aio.insecure_channel(target) as channel:
         for path, streaming in [*METHODS, (f"/clerksync.v1.SyncService/{NAME}", False)]:
             for message in [*messages.get(path.rpartition("/")[2], []), b"\x0a\x7f" + EMAIL.encode()]:
                 raw = message if isinstance(message, bytes) else message.SerializeToString()
-                method: Any = (channel.unary_stream if streaming else channel.unary_unary)(path)
-                call = method(raw, metadata=metadata, timeout=10)
-                try:
-                    answer = await (call.read() if streaming else call)
-                    codes.add(grpc.StatusCode.OK)
-                    if "Ensure" not in path:  # What is asked for by its caller is meant to come out.
-                        outputs.add(f"an answer of {path}", answer)
-                except grpc.aio.AioRpcError as error:
-                    codes.add(error.code())
-                    # grpcio tells the caller the path it has asked for.
-                    outputs.add(
-                        f"a status of {path}", error.details() if NAME not in path else "", *error.trailing_metadata()
-                    )
-                call.cancel()
+                for credential in (f"Bearer {known}", f"Bearer {known} of nobody", f"Basic {known}"):
+                    method: Any = (channel.unary_stream if streaming else channel.unary_unary)(path)
+                    call = method(raw, metadata=[*metadata, ("authorization", credential)], timeout=10)
+                    try:
+                        answer = await (call.read() if streaming else call)
+                        codes.add(grpc.StatusCode.OK)
+                        if "Ensure" not in path:  # What is asked for by its caller is meant to come out.
+                            outputs.add(f"an answer of {path}", answer)
+                    except grpc.aio.AioRpcError as error:
+                        codes.add(error.code())
+                        # grpcio tells the caller the path it has asked for.
+                        told = error.details() if NAME not in path else ""
+                        outputs.add(f"a status of {path}", told, *error.trailing_metadata())
+                    call.cancel()
     return codes
 
 
@@ -148,10 +156,10 @@ def ask_commands(outputs: Outputs, ids: list[str], variables: dict[str, str]) ->
 
 
 async def test_of_rows_requests_and_secrets(
-    database_url: str, connection: "asyncpg.Connection[asyncpg.Record]"
+    database_url: str, connection: "asyncpg.Connection[asyncpg.Record]", tokens: dict[str, str]
 ) -> None:
     """No log, answer, status, trailer, metric or command repeats a marked value, whatever fails."""
-    outputs, variables = Outputs(), environment(database_url)
+    outputs, variables = Outputs(), environment(database_url) | tokens
     outputs.more_marks["database password"] = urlsplit(database_url).password or "no password"
     async with Running("service", environment=variables) as service:
         addresses = await service.listening()
@@ -209,13 +217,13 @@ def refused_bodies(number: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("trouble", ["wrong password", "unknown host", "nobody listens"])
-async def test_of_a_database_that_is_not_there(database_url: str, trouble: str) -> None:
+async def test_of_a_database_that_is_not_there(database_url: str, trouble: str, tokens: dict[str, str]) -> None:
     """Nor does anything repeat the password of a URL that leads nowhere."""
     url, password = urlsplit(database_url), quote(MARKS["password"])
     host = {"unknown host": "no-such-host.invalid", "nobody listens": "127.0.0.1:1"}.get(
         trouble, f"{url.hostname}:{url.port}"
     )
-    variables = environment(url._replace(netloc=f"{url.username}:{password}@{host}").geturl())
+    variables = environment(url._replace(netloc=f"{url.username}:{password}@{host}").geturl()) | tokens
     outputs = Outputs()
     async with Running("service", environment=variables) as service:
         addresses = await service.listening()
