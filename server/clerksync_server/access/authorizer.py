@@ -10,6 +10,7 @@ from clerksync_server.errors import NotAllowed, Unauthenticated
 
 _SCHEME = "bearer "
 _MAX_TOKEN = 16 * 1024
+_MOST_KNOWN = 10_000
 _DNS_NAMES, _URIS = "peer_dns", "peer_uri"
 """What gRPC calls the subject alternative names of a certificate, by their kinds."""
 _SPIFFE = "spiffe://"
@@ -34,11 +35,16 @@ class Access:
         *,
         tokens: Callable[[], Mapping[str, str]] = dict,
         verifiers: Sequence[TokenVerifier] = (),
+        certificates: bool = True,
     ) -> None:
-        """Without a policy everybody may do everything. `tokens` are names by the hashes of their tokens."""
+        """Without a policy everybody may do everything. `tokens` are names by the hashes of their tokens.
+
+        `certificates`: whether clients show any; to look for one costs as much as all the rest.
+        """
         self._policy = policy
         self._tokens = tokens
         self._verifiers = verifiers
+        self._certificates = certificates
 
     @property
     def asks(self) -> bool:
@@ -49,38 +55,46 @@ class Access:
         """Who makes a call of a method, `package.Service/Method`. Raises Unauthenticated or NotAllowed."""
         if self._policy is None:
             return _ANYBODY
+        headers = [value for key, value in metadata if key == "authorization"]
+        identities: tuple[str, ...] = (await self._of_token(headers),) if headers else ()
+        if self._certificates:
+            identities += _of_certificate(context)
         policy = self._policy()
-        identities = [*await self._of_token(metadata), *_of_certificate(context)]
-        known = [(identity, grant) for identity in identities if (grant := policy.of(identity)) is not None]
-        for identity, grant in known:
-            if method in grant.methods:
-                return Caller(identity, grant.must_prove_sessions, grant.calls_per_second)
-        # What anybody may, the others may as well.
-        anybody = policy.of(ANONYMOUS)
-        if anybody is not None and method in anybody.methods:
-            return Caller(
-                identities[0] if identities else ANONYMOUS, anybody.must_prove_sessions, anybody.calls_per_second
-            )
-        if identities:
-            raise NotAllowed(identities[0])
-        raise Unauthenticated("a client certificate or a bearer token is needed", missing=True)
+        caller = policy.known.get((identities, method))
+        if caller is None:
+            caller = _judge(policy, identities, method)
+            if len(policy.known) < _MOST_KNOWN:
+                policy.known[identities, method] = caller
+        return caller
 
-    async def _of_token(self, metadata: Metadata) -> list[str]:
-        given = [value for key, value in metadata if key == "authorization"]
-        if not given:
-            return []
-        header = given[0]
-        if len(given) > 1 or not isinstance(header, str) or header[: len(_SCHEME)].lower() != _SCHEME:
+    async def _of_token(self, headers: Sequence[str | bytes]) -> str:
+        header = headers[0]
+        if len(headers) > 1 or not isinstance(header, str) or header[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("authorization: expected one value, Bearer and a token")
         token = header[len(_SCHEME) :].strip()
         if not 0 < len(token) <= _MAX_TOKEN:
             raise Unauthenticated("authorization: the token is missing or too long")
         if (name := self._tokens().get(hash_of(token))) is not None:
-            return [f"token:{name}"]
+            return f"token:{name}"
         for verifier in self._verifiers:
             if (identity := await verifier.identity_of(token)) is not None:
-                return [identity]
+                return identity
         raise Unauthenticated("authorization: the token is not known here")
+
+
+def _judge(policy: Policy, identities: tuple[str, ...], method: str) -> Caller:
+    for identity in identities:
+        grant = policy.of(identity)
+        if grant is not None and method in grant.methods:
+            return Caller(identity, grant.must_prove_sessions, grant.calls_per_second)
+    # What anybody may, the others may as well.
+    anybody = policy.of(ANONYMOUS)
+    if anybody is not None and method in anybody.methods:
+        identity = identities[0] if identities else ANONYMOUS
+        return Caller(identity, anybody.must_prove_sessions, anybody.calls_per_second)
+    if identities:
+        raise NotAllowed(identities[0])
+    raise Unauthenticated("a client certificate or a bearer token is needed", missing=True)
 
 
 _ANYBODY = Caller(ANONYMOUS)
@@ -91,12 +105,12 @@ def everyone() -> Access:
     return Access(None)
 
 
-def _of_certificate(context: Any) -> list[str]:
+def _of_certificate(context: Any) -> tuple[str, ...]:
     """The names in the client's certificate, which the transport has verified: of DNS, and SPIFFE ids."""
     properties: Mapping[str, Iterable[bytes]] = context.auth_context() or {}
     uris = [uri.decode("ascii", "replace") for uri in properties.get(_URIS, ())]
-    return [
+    return (
         *(f"dns:{name.decode('ascii', 'replace')}" for name in properties.get(_DNS_NAMES, ())),
         # No other URI: it could read like an identity of another kind.
         *(uri for uri in uris if uri.startswith(_SPIFFE)),
-    ]
+    )

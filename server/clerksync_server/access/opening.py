@@ -42,5 +42,6 @@ def access_of(settings: Settings, *, dev: bool) -> Access:
     return Access(
         (lambda: NOBODY) if policy is None else policy.current,
         tokens=dict if tokens is None else tokens.current,
+        certificates=settings.grpc_tls_client_ca is not None,
         verifiers=() if kubernetes is None else (kubernetes,),
     )

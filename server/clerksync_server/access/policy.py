@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from clerksync_server.access.callers import ANONYMOUS
+from clerksync_server.access.callers import ANONYMOUS, Caller
 from clerksync_server.access.files import FileRefused
 
 REFLECTION: Final = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -43,7 +43,7 @@ _IDENTITY = re.compile(
 )
 
 
-class _Caller(msgspec.Struct, forbid_unknown_fields=True):
+class _CallerTable(msgspec.Struct, forbid_unknown_fields=True):
     identity: str
     roles: list[str] = []
     methods: list[str] = []
@@ -52,7 +52,7 @@ class _Caller(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    callers: list[_Caller]
+    callers: list[_CallerTable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ class Policy:
 
     exact: Mapping[str, Grant] = field(default_factory=dict)
     beginnings: tuple[tuple[str, Grant], ...] = ()
+    known: dict[tuple[tuple[str, ...], str], Caller] = field(default_factory=dict, init=False)
+    """Who was let in, by their identities and the method: most calls are like many before. For Access to keep."""
 
     def of(self, identity: str) -> Grant | None:
         """None for whom the policy does not know."""
@@ -104,7 +106,7 @@ def parse_policy(data: bytes) -> Policy:
     return Policy(exact, tuple(sorted(beginnings.items(), key=lambda item: -len(item[0]))))
 
 
-def _grant(caller: _Caller, where: str) -> Grant:
+def _grant(caller: _CallerTable, where: str) -> Grant:
     _expect(caller.roles, ROLES, f"{where}.roles")
     _expect(caller.methods, _METHODS, f"{where}.methods")
     if not caller.roles and not caller.methods:

@@ -23,7 +23,7 @@ from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
 from clerksync_server.access.authorizer import Access
-from clerksync_server.access.callers import present_caller, set_present_caller
+from clerksync_server.access.callers import ANONYMOUS, present_caller, set_present_caller
 from clerksync_server.access.rate_limits import RateLimits
 from clerksync_server.errors import (
     ClerksyncError,
@@ -144,11 +144,6 @@ class CallInterceptor:
             response_serializer=handler.response_serializer,
         )
 
-    async def _admit(self, method: str, context: "grpc.aio.ServicerContext[Any, Any]", metadata: "_Metadata") -> None:
-        caller = await self._access.admit(method, context, metadata)
-        set_present_caller(caller)
-        bind_contextvars(caller=caller.identity)
-
     def _around(self, method: str, call: Any) -> Any:
         name = _name_of(method)
         checked = self._access.asks
@@ -163,7 +158,7 @@ class CallInterceptor:
                     if self._refusing:
                         raise ShuttingDown
                     if checked:
-                        await self._admit(method, context, metadata)
+                        set_present_caller(await self._access.admit(method, context, metadata))
                     check_message(request)
                     self._count(request)
                     response = await call(request, context)
@@ -192,7 +187,7 @@ class CallInterceptor:
                 try:
                     if self._refusing:
                         raise ShuttingDown
-                    await self._admit(method, context, metadata)
+                    set_present_caller(await self._access.admit(method, context, metadata))
                     check_message(request)
                     self._count(request)
                     # Closed here whatever happens: a cancelled call would leave it to the garbage collector.
@@ -296,6 +291,8 @@ def _tell_log(name: str, code: str, duration_s: float, *, alarming: bool) -> Non
             if not _stdlib_log.isEnabledFor(severity):
                 return
         bind_contextvars(outcome=NOTHING_NEW)
+    if (identity := present_caller().identity) != ANONYMOUS:
+        bind_contextvars(caller=identity)
     _log.log(severity, "call", method=name, code=code, duration_ms=round(duration_s * 1000, 2))
 
 
