@@ -108,6 +108,17 @@ async def test_buf_curl(stack: Stack) -> None:
     assert "invalid_argument" in invalid.stderr
 
 
+async def test_a_front_that_cannot_be_reached() -> None:
+    """`clerksync send-event` tells which front did not answer, without the password in its URL."""
+    url = "http://user:marked@127.0.0.1:1/webhooks/clerk"
+    command = ("send-event", "--sample", "organization.created", "--url", url)
+    ended = await in_thread(lambda: run(*command, environment={"CLERK_WEBHOOK_SECRET": WEBHOOK_SECRET}))
+
+    assert ended.returncode == 1
+    assert "http://127.0.0.1:1/webhooks/clerk could not be reached: " in ended.stderr
+    assert "marked" not in ended.stdout + ended.stderr
+
+
 async def test_commands_of_operators(stack: Stack) -> None:
     """`clerksync send-event`, `deliveries` and `doctor` work against a running stack."""
     environment = {

@@ -63,8 +63,34 @@ async def test_expectations(stack: Stack, path: str, expect: bytes, status: int)
     answer = await reader.read()
     writer.close()
 
+    assert status_of(answer) == (404 if path and status == 200 else status)
+
+
+def status_of(answer: bytes) -> int:
     status_line = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").split(b"\r\n")[0]
-    assert int(status_line.split(b" ")[1]) == (404 if path and status == 200 else status)
+    return int(status_line.split(b" ")[1])
+
+
+@pytest.mark.parametrize(
+    ("request_line", "expect", "status"),
+    [
+        ("GET /livez", b"100-continue", 200),
+        ("HEAD /readyz", b"100-continue", 200),
+        ("GET /livez", b"\xf5", 417),
+        ("GET /elsewhere", b"tea", 417),
+        ("GET /elsewhere", b"100-continue", 404),
+        ("POST /metrics", b"100-continue", 405),
+    ],
+)
+async def test_expectations_of_the_ops_port(stack: Stack, request_line: str, expect: bytes, status: int) -> None:
+    """The port for operations answers them as the front does, and what it does not have with 404 or 405."""
+    url = URL(stack.ops_url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"{request_line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: ".encode() + expect + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+
+    assert status_of(answer) == status
 
 
 HOSTILE_HEADERS = {

@@ -45,10 +45,17 @@ def send_event(
     try:
         status, answer = asyncio.run(post_event(target, secret, svix_id, body))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise CommandFailed(f"{target} could not be reached: {error or type(error).__name__}") from None
+        reason = str(error).replace(target, shown := _without_password(target)) or type(error).__name__
+        raise CommandFailed(f"{shown} could not be reached: {reason}") from None
     typer.echo(f"{svix_id}: {status} {answer}")
     if status >= 300:
         raise typer.Exit(1)
+
+
+def _without_password(url: str) -> str:
+    """A front behind a proxy may ask for one."""
+    before, at, host = url.rpartition("@")
+    return f"{before.partition('//')[0]}//{host}" if at else url
 
 
 def _file_body(file: Path | None, changes: list[str]) -> bytes:

@@ -3,6 +3,7 @@
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from clerksync_server.http_expect import add_route, refuse_the_rest
 from clerksync_server.ops.lifecycle import Lifecycle
 
 _LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
@@ -11,9 +12,10 @@ _LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 def ops_app(lifecycle: Lifecycle) -> web.Application:
     app = web.Application()
     app[_LIFECYCLE] = lifecycle
-    app.router.add_get("/livez", _livez)
-    app.router.add_get("/readyz", _readyz)
-    app.router.add_get("/metrics", _metrics)
+    for path, answer in (("/livez", _livez), ("/readyz", _readyz), ("/metrics", _metrics)):
+        for method in ("GET", "HEAD"):
+            add_route(app, method, path, answer)
+    refuse_the_rest(app)
     return app
 
 

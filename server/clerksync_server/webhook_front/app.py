@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import structlog
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from prometheus_client import Histogram
 
 from clerksync.v1 import resources_pb2
 from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier, VerifiedDelivery
 from clerksync_server.errors import Overloaded
+from clerksync_server.http_expect import add_route, refuse_the_rest
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.logs import frames_of
@@ -71,26 +72,9 @@ def front_app(verifier: SignatureVerifier, forwarder: Forwarder, lifecycle: Life
     app[_FORWARDER] = forwarder
     app[_READER] = BodyReader()
     app[_LIFECYCLE] = lifecycle
-    app.router.add_post(PATH, _receive, expect_handler=_expect)
-    app.router.add_route("*", "/{path:.*}", _refuse, expect_handler=_expect)
+    add_route(app, "POST", PATH, _receive)
+    refuse_the_rest(app)
     return app
-
-
-async def _expect(request: web.Request) -> None:
-    """Answers the header Expect. The default repeats what it does not know, and fails where that is no text."""
-    if request.headers["Expect"].lower() != "100-continue":
-        raise web.HTTPExpectationFailed(text="expected 100-continue")
-    if request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # It does not count as the beginning of the answer.
-        request.writer.output_size = 0
-
-
-async def _refuse(request: web.Request) -> web.Response:
-    """Whatever is not for us; aiohttp would answer the same, but for Expect."""
-    if request.path == PATH:
-        raise web.HTTPMethodNotAllowed(request.method, ["POST"])
-    raise web.HTTPNotFound
 
 
 async def _receive(request: web.Request) -> web.Response:
