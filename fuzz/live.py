@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 
 from clerksync_server.app import Application
-from clerksync_server.setting_types import Address
 from clerksync_server.settings import load_settings
+from clerksync_server.settings.types import Address
 from fuzz.signing import SECRET
 
 _STARTS_WITHIN_S = 30

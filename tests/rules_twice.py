@@ -26,8 +26,8 @@ from clerksync_server.grpc_api.server import GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.rules.evidence import EvidencePolicy, Verdict
 from clerksync_server.rules.world import World
-from clerksync_server.setting_types import Address
 from clerksync_server.settings import load_settings
+from clerksync_server.settings.types import Address
 from clerksync_server.sync.deliveries import Deliveries, Delivery
 from clerksync_server.sync.delivery_batches import DeliveryBatches, Received
 from clerksync_server.sync.ensure import Ensure

@@ -19,7 +19,6 @@ from clerksync_server.clerk.signature import SignatureVerifier
 from clerksync_server.database.connection import Database
 from clerksync_server.database.monitor import DatabaseMonitor
 from clerksync_server.database.wire import tell_of_plaintext
-from clerksync_server.encryption import client_credentials, client_files, server_files, told_of_server
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import CannotListen, GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
@@ -29,8 +28,9 @@ from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
 from clerksync_server.ops.server import ops_app
 from clerksync_server.rules.evidence import EvidencePolicy
-from clerksync_server.setting_types import Address
 from clerksync_server.settings import Settings
+from clerksync_server.settings.encryption import client_credentials, client_files, server_files, told_of_server
+from clerksync_server.settings.types import Address
 from clerksync_server.sync.body_keys import BodyKeys
 from clerksync_server.sync.deliveries import Deliveries
 from clerksync_server.sync.ensure import Ensure

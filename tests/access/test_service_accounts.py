@@ -43,7 +43,7 @@ async def ensure(stack: Stack, claims: dict[str, Any]) -> str:
     try:
         await stack.sync.EnsureUserProfile(request, metadata=metadata, timeout=10)
     except grpc.aio.AioRpcError as error:
-        return error_info(error).reason
+        return str(error_info(error).reason)
     return "let in"
 
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from clerksync_server.setting_types import Address
 from clerksync_server.settings import Settings
+from clerksync_server.settings.types import Address
 
 ROOT = Path(__file__).parents[2]
 

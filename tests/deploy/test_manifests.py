@@ -23,8 +23,8 @@ from deploy.manifests import (
 from kubernetes_validate.utils import latest_version, validate
 from pydantic import AliasChoices
 
-from clerksync_server.setting_types import Address
 from clerksync_server.settings import Settings
+from clerksync_server.settings.types import Address
 
 SECRETS_EXAMPLE = KUBERNETES / "secrets.yaml.example"
 SECRET_VARIABLES = {

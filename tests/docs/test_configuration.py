@@ -8,8 +8,8 @@ from docs.pages import page
 from pydantic import AliasChoices, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from clerksync_server.setting_types import GrpcTarget
 from clerksync_server.settings import Settings
+from clerksync_server.settings.types import GrpcTarget
 
 PAGE = page("docs/configuration.md")
 

@@ -22,7 +22,7 @@ from clerksync_server.access.authorizer import everyone
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.server import CannotListen, GrpcServer
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
-from clerksync_server.setting_types import Address, Transport
+from clerksync_server.settings.types import Address, Transport
 
 Apply = sync_service_pb2.ApplyClerkEventRequest
 Profile = sync_service_pb2.EnsureUserProfileRequest

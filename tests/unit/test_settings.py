@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from clerksync_server import setting_types
-from clerksync_server.setting_types import Address
-from clerksync_server.settings import ENVIRONMENT_NAMES, Settings, load_settings
+from clerksync_server.settings import ENVIRONMENT_NAMES, Settings, load_settings, types
+from clerksync_server.settings.types import Address
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MARK = "hunter2"
@@ -272,7 +271,7 @@ def test_numbers_have_bounds(name: str, low: int, high: int, load: Any, problems
 
 def test_a_transport_that_is_not_there(monkeypatch: pytest.MonkeyPatch, problems: Any) -> None:
     """A transport that nobody knows, and one whose extra is not installed, are told with what would help."""
-    monkeypatch.setattr(setting_types, "find_spec", lambda _name: None)
+    monkeypatch.setattr(types, "find_spec", lambda _name: None)
 
     [unknown] = problems(CLERKSYNC_GRPC_TRANSPORT="quic")
     [absent] = problems(CLERKSYNC_GRPC_TRANSPORT="native")

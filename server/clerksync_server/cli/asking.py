@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clerksync_server.cli.failure import CommandFailed
-from clerksync_server.encryption import asking_problems, client_credentials
 from clerksync_server.settings import load_settings
+from clerksync_server.settings.encryption import asking_problems, client_credentials
 from clerksync_server.webhook_front.client import connect
 
 TIMEOUT_S = 10.0

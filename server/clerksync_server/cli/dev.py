@@ -21,10 +21,10 @@ from clerksync_server.dev.sample_events import sample_event
 from clerksync_server.dev.sender import signed_headers
 from clerksync_server.dev.story import Story, play
 from clerksync_server.dev.webhook_secret import make_webhook_secret, read_webhook_secret
-from clerksync_server.encryption import client_credentials, client_files, dev_problems
 from clerksync_server.event_loop import run
 from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import Settings, load_settings
+from clerksync_server.settings.encryption import client_credentials, client_files, dev_problems
 from clerksync_server.webhook_front.app import PATH
 from clerksync_server.webhook_front.client import connect
 

@@ -2,10 +2,10 @@
 
 from clerksync_server.database.migrate import MigrationError
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgresError
-from clerksync_server.encryption import UnusableSettingFile
 from clerksync_server.errors import ClerksyncError
 from clerksync_server.grpc_api.server import CannotListen
 from clerksync_server.settings import InvalidSettings
+from clerksync_server.settings.encryption import UnusableSettingFile
 
 
 class CommandFailed(Exception):

@@ -1,10 +1,10 @@
 """`clerksync service` and `clerksync front`."""
 
 from clerksync_server.app import serve
-from clerksync_server.encryption import asking_problems, serving_problems
 from clerksync_server.event_loop import run
 from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import load_settings
+from clerksync_server.settings.encryption import asking_problems, serving_problems
 
 
 def service() -> None:

@@ -17,7 +17,7 @@ from clerksync_server.grpc_api.interceptor import CallInterceptor
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.grpc_api.tls import ServerCertificate
 from clerksync_server.grpc_api.transport import make_server
-from clerksync_server.setting_types import Address, Reflection, Transport
+from clerksync_server.settings.types import Address, Reflection, Transport
 
 _SYNC_SERVICE = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 _DELIVERY_SERVICE = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name

@@ -7,7 +7,7 @@ import grpc
 import structlog
 
 from clerksync.credential_files import Renewable, TlsFiles, TlsMaterial, UnusableFile
-from clerksync_server.encryption import expiry_of, read_server_tls
+from clerksync_server.settings.encryption import expiry_of, read_server_tls
 
 _log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 import grpc.aio
 
 from clerksync_server.grpc_api.applying import MAX_BODY_BYTES
-from clerksync_server.setting_types import Transport
+from clerksync_server.settings.types import Transport
 
 _MAX_METADATA_BYTES = 16 * 1024
 _OPTIONS = [

@@ -1,17 +1,13 @@
-"""The settings: read from the environment, checked at the start, every problem told at once."""
+"""Every setting, with its variable, its limits and what it is for."""
 
-import difflib
-import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clerksync_server.encryption import contradictions
-from clerksync_server.setting_types import (
+from clerksync_server.settings.types import (
     Address,
     DatabaseUrl,
     GrpcTarget,
@@ -24,8 +20,7 @@ from clerksync_server.setting_types import (
     WebhookSecrets,
 )
 
-_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)$")
-_SECRET_NAMES = ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET")
+SECRET_NAMES = ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET")
 
 
 class Settings(BaseSettings):
@@ -49,7 +44,7 @@ class Settings(BaseSettings):
     )
     webhook_secrets: WebhookSecrets = Field(
         default=(),
-        validation_alias=AliasChoices(*_SECRET_NAMES),
+        validation_alias=AliasChoices(*SECRET_NAMES),
         description="The signing secret of the endpoint in Clerk's dashboard, `whsec_…`. Several, separated by "
         "commas, while one is being rotated: any may match. The front refuses to start without it.",
     )
@@ -304,89 +299,11 @@ class Settings(BaseSettings):
         return [key.get_secret_value() for key in self.quarantine_keys]
 
 
-class InvalidSettings(Exception):
-    """The environment does not make settings. The text has a line for each problem, and no values."""
-
-
-def _variables(name: str) -> list[str]:
+def variables_of(name: str) -> list[str]:
     """The variables that a setting is read from, the first one first."""
     alias = Settings.model_fields[name].validation_alias
     return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
 
 
-ENVIRONMENT_NAMES: Mapping[str, str] = {name: _variables(name)[0] for name in Settings.model_fields}
+ENVIRONMENT_NAMES: Mapping[str, str] = {name: variables_of(name)[0] for name in Settings.model_fields}
 """The variable of each setting."""
-
-
-def _source_of(variable: str) -> str:
-    """The variable that a value came from; pydantic names the first of those it may come from."""
-    for name in Settings.model_fields:
-        names = _variables(name)
-        if variable in names:
-            return next((candidate for candidate in names if os.environ.get(candidate)), variable)
-    return variable
-
-
-def _misspelt() -> list[str]:
-    """Variables that look like one of ours. Those that Kubernetes makes of a Service's name are none."""
-    known = [variable for name in Settings.model_fields for variable in _variables(name)]
-    return [
-        f"{variable}: is no setting; is {meant} meant?"
-        for variable in os.environ
-        if variable.startswith("CLERK") and variable not in known and _OF_A_SERVICE.search(variable) is None
-        for meant in difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
-    ]
-
-
-def _halves(settings: Settings) -> list[str]:
-    """Settings that do nothing without another one."""
-    needs = {
-        "kubernetes_issuer": "kubernetes_jwks",
-        "kubernetes_jwks": "kubernetes_issuer",
-        "kubernetes_ca": "kubernetes_jwks",
-        "kubernetes_token_file": "kubernetes_jwks",
-    }
-    problems = [
-        f"{ENVIRONMENT_NAMES[name]}: does nothing without {ENVIRONMENT_NAMES[other]}, which is not set"
-        for name, other in needs.items()
-        if getattr(settings, name) is not None and getattr(settings, other) is None
-    ]
-    if not (settings.clerk_jwt_key or settings.clerk_jwks):
-        problems += [
-            f"{ENVIRONMENT_NAMES[name]}: does nothing without CLERK_JWT_KEY or CLERKSYNC_CLERK_JWKS"
-            for name in ("clerk_issuer", "authorized_parties")
-            if getattr(settings, name)
-        ]
-    return problems
-
-
-Check: TypeAlias = Callable[[Settings], list[str]]
-"""Finds problems of settings that are each in order."""
-
-
-def load_settings(*required: str | Check, **overrides: Any) -> Settings:
-    """Reads the environment. `required` names settings that must be there for the command at hand, and checks them.
-
-    `overrides` are by the name of the variable. Raises InvalidSettings with all problems at once.
-    """
-    names = [name for name in required if isinstance(name, str)]
-    checks = [check for check in required if not isinstance(check, str)]
-    problems = _misspelt()
-    if all(os.environ.get(variable) for variable in _SECRET_NAMES):
-        problems.append(f"{_SECRET_NAMES[1]}: is set beside {_SECRET_NAMES[0]}; put all secrets into one of them")
-    try:
-        settings = Settings(**overrides)
-        missing = [name for name in names if not getattr(settings, name)]
-        found = contradictions(settings) + _halves(settings)
-        problems += found or [problem for check in checks for problem in check(settings)]
-    except ValidationError as error:
-        problems += [
-            f"{_source_of(str(detail['loc'][0]))}: {detail['msg'].removeprefix('Value error, ')}"
-            for detail in error.errors(include_input=False, include_url=False)
-        ]
-        set_ = {variable for variable, value in (os.environ | overrides).items() if value}
-        missing = [name for name in names if set_.isdisjoint(_variables(name))]
-    problems += [f"{ENVIRONMENT_NAMES[name]}: is not set, and this command needs it" for name in missing]
-    if problems:
-        raise InvalidSettings("\n".join(sorted(problems)))
-    return settings

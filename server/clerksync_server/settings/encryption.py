@@ -12,7 +12,7 @@ from clerksync.credential_files import Role, TlsFiles, TlsMaterial, UnusableFile
 from clerksync.credentials import Credentials, stays_on_this_machine
 
 if TYPE_CHECKING:
-    from clerksync_server.settings import Settings
+    from clerksync_server.settings.model import Settings
 
 _CERT, _KEY, _CLIENT_CA = "CLERKSYNC_GRPC_TLS_CERT", "CLERKSYNC_GRPC_TLS_KEY", "CLERKSYNC_GRPC_TLS_CLIENT_CA"
 _PLAINTEXT = "CLERKSYNC_GRPC_PLAINTEXT"
