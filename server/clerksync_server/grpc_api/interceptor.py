@@ -1,60 +1,26 @@
-"""What happens around every call of ours: request id, one log line, metrics, errors turned into statuses.
-
-Ensure calls that find what they ask for are made on every request of every service, so what only a log line or a
-failure needs is done only then.
-"""
+"""What happens around every call of ours: who calls, one log line, metrics, errors turned into statuses."""
 
 import asyncio
 import contextlib
-import itertools
-import logging
-import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
-import structlog
 from grpc_status import rpc_status
-from structlog.contextvars import bind_contextvars
 
 from clerksync_server.access.authorizer import Access
-from clerksync_server.access.callers import ANONYMOUS, present_caller, set_present_caller
+from clerksync_server.access.callers import present_caller, set_present_caller
 from clerksync_server.access.rate_limits import RateLimits
-from clerksync_server.errors import (
-    ClerksyncError,
-    DatabaseRefused,
-    DatabaseUnavailable,
-    NotAllowed,
-    ShuttingDown,
-)
+from clerksync_server.errors import ClerksyncError, ShuttingDown
+from clerksync_server.grpc_api.call_log import Metadata, Trailers, judge, recognize, tell_log
 from clerksync_server.grpc_api.messages import check_message, lenient
-from clerksync_server.grpc_api.status import code_name, status_of
+from clerksync_server.grpc_api.status import status_of
 from clerksync_server.ops import metrics
-from clerksync_server.ops.logs import frames_of
 
-_log = structlog.get_logger(__name__)
-_stdlib_log = logging.getLogger(__name__)
 _STREAMS_END_S = 1.0
-_SLOW_S = 1.0
-NOTHING_NEW = "existed"
-"""The outcome of an Ensure call that found what it asked for: told to the log at the level debug only, unless it was
-slow."""
-_nothing_new: ContextVar[bool] = ContextVar("nothing_new", default=False)
-_PROCESS, _numbers = uuid.uuid4().hex[:16], itertools.count(1)
-"""Request ids for callers that send none."""
-_REQUEST_ID, _TRACEPARENT = "x-request-id", "traceparent"
-_GOOD_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_GOOD_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def tell_nothing_new() -> None:
-    """The outcome of the present call is NOTHING_NEW."""
-    _nothing_new.set(True)
 
 
 class _InProgress:
@@ -150,8 +116,8 @@ class CallInterceptor:
 
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             started = time.perf_counter()
-            metadata: _Metadata = context.invocation_metadata() or ()
-            trailers = _recognize(context, metadata)
+            metadata: Metadata = context.invocation_metadata() or ()
+            trailers = recognize(context, metadata)
             code, alarming = "CANCELLED", False
             try:
                 with self._calls:
@@ -165,12 +131,12 @@ class CallInterceptor:
                 code = "OK"
                 return response
             except Exception as error:  # noqa: BLE001  (whatever it is, the caller gets a status)
-                code, alarming = _judge(error)
+                code, alarming = judge(error)
                 await _abort(error, context, trailers)
             finally:
                 duration_s = time.perf_counter() - started
                 _seconds_of(name, code).observe(duration_s)
-                _tell_log(name, code, duration_s, alarming=alarming)
+                tell_log(name, code, duration_s, alarming=alarming)
 
         return handle
 
@@ -180,8 +146,8 @@ class CallInterceptor:
 
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
             started = time.perf_counter()
-            metadata: _Metadata = context.invocation_metadata() or ()
-            trailers = _recognize(context, metadata)
+            metadata: Metadata = context.invocation_metadata() or ()
+            trailers = recognize(context, metadata)
             code, alarming = "CANCELLED", False
             with self._streams:
                 try:
@@ -196,10 +162,10 @@ class CallInterceptor:
                             await context.write(response)
                     code = "OK"
                 except Exception as error:  # noqa: BLE001
-                    code, alarming = _judge(error)
+                    code, alarming = judge(error)
                     await _abort(error, context, trailers)
                 finally:
-                    _tell_log(name, code, time.perf_counter() - started, alarming=alarming)
+                    tell_log(name, code, time.perf_counter() - started, alarming=alarming)
 
         return handle
 
@@ -242,39 +208,9 @@ class _Wrapping:
         self._server.add_registered_method_handlers(service_name, wrapped)
 
 
-_Trailers = tuple[tuple[str, str], ...]
-_Metadata = Any
-"""Pairs of names and values: text, but for names that end in -bin."""
-
-
 def _name_of(method: str) -> str:
     """Without the service, as log and metrics call it."""
     return method.rpartition("/")[2]
-
-
-def _recognize(context: "grpc.aio.ServicerContext[Any, Any]", metadata: _Metadata) -> _Trailers:
-    """Gives the call its request id and its trace, for all that is logged meanwhile; returns the trailers.
-
-    The request id is the caller's, if it is fit for a log line, or a new one. The trace is the one that the call is
-    part of, by W3C's trace context; what is ill-formed is as good as nothing.
-    """
-    request_id: str | None = None
-    trace_id: str | None = None
-    for key, value in metadata:
-        if key == _REQUEST_ID:
-            if request_id is None and _GOOD_REQUEST_ID.fullmatch(value):
-                request_id = value
-        elif key == _TRACEPARENT and trace_id is None and (match := _GOOD_TRACEPARENT.fullmatch(value)):
-            trace_id = match[1]
-    if request_id is None:
-        request_id = f"{_PROCESS}{next(_numbers):08x}"
-    # Nothing is left of another call: each is a task, with a context of its own.
-    bind_contextvars(request_id=request_id)
-    if trace_id is not None:
-        bind_contextvars(trace_id=trace_id)
-    trailers = ((_REQUEST_ID, request_id),)
-    context.set_trailing_metadata(trailers)
-    return trailers
 
 
 @lru_cache(maxsize=256)
@@ -283,33 +219,7 @@ def _seconds_of(method: str, code: str) -> Any:
     return metrics.CALLS.labels(method=method, code=code)
 
 
-def _tell_log(name: str, code: str, duration_s: float, *, alarming: bool) -> None:
-    severity = logging.WARNING if alarming else logging.INFO
-    if code == "OK" and _nothing_new.get():
-        if duration_s < _SLOW_S:
-            severity = logging.DEBUG
-            if not _stdlib_log.isEnabledFor(severity):
-                return
-        bind_contextvars(outcome=NOTHING_NEW)
-    if (identity := present_caller().identity) != ANONYMOUS:
-        bind_contextvars(caller=identity)
-    _log.log(severity, "call", method=name, code=code, duration_ms=round(duration_s * 1000, 2))
-
-
-def _judge(error: Exception) -> tuple[str, bool]:
-    """The code that a call ends with, and whether somebody should look. Tells the log what the caller is not told."""
-    if isinstance(error, DatabaseUnavailable | DatabaseRefused):
-        bind_contextvars(database_error=error.detail)
-    elif isinstance(error, NotAllowed):
-        bind_contextvars(caller=error.identity)
-    elif not isinstance(error, ClerksyncError):
-        _log.error("defect", error=type(error).__name__, frames=frames_of(error))
-    code = code_name(status_of(error))
-    # Whoever stops says so once, and not for each call that it ends.
-    return code, code in {"INTERNAL", "UNAVAILABLE"} and not isinstance(error, ShuttingDown)
-
-
-async def _abort(error: Exception, context: "grpc.aio.ServicerContext[Any, Any]", trailers: _Trailers) -> NoReturn:
+async def _abort(error: Exception, context: "grpc.aio.ServicerContext[Any, Any]", trailers: Trailers) -> NoReturn:
     """Ends the call with the error's status, by raising."""
     answer = rpc_status.to_status(status_of(error))
     await context.abort(answer.code, answer.details, (*answer.trailing_metadata, *trailers))

@@ -19,9 +19,9 @@ from clerksync_server.errors import (
 )
 from clerksync_server.grpc_api.applying import applied_to_pb, deliveries_of, delivery_of, tell_applied, tell_results
 from clerksync_server.grpc_api.applying import result_to_pb as applied_result_to_pb
+from clerksync_server.grpc_api.call_log import NOTHING_NEW, tell_nothing_new
 from clerksync_server.grpc_api.explanation import explanation_to_pb
 from clerksync_server.grpc_api.fields import check_ids
-from clerksync_server.grpc_api.interceptor import NOTHING_NEW, tell_nothing_new
 from clerksync_server.grpc_api.proving import Proving
 from clerksync_server.grpc_api.resources import fill_user_profile, organization_to_pb
 from clerksync_server.grpc_api.status import status_of
