@@ -28,6 +28,7 @@ class DatabaseMonitor:
         self._database = database
         self._lifecycle = lifecycle
         self._on_change = on_change
+        self._revision: str | None = None
         lifecycle.report(_PART, "has not been looked at yet")
         metrics.export_database_gauges()
 
@@ -45,7 +46,7 @@ class DatabaseMonitor:
             if problem:
                 _log.warning("the database is not ready", problem=problem)
             else:
-                _log.info("the database is ready", schema=REQUIRED_REVISION)
+                _log.info("the database is ready", schema=self._revision)
             await self._on_change()
 
     async def _problem(self) -> str | None:
@@ -55,7 +56,7 @@ class DatabaseMonitor:
                 asyncio.timeout(_CHECK_TIMEOUT_S),
                 self._database.connection(however_many_wait=True) as connection,
             ):
-                revision = await current_revision(connection)
+                self._revision = revision = await current_revision(connection)
                 if not is_compatible(revision):
                     state = "was never migrated" if revision is None else f"is at revision {revision}"
                     return f"its schema {state}, {REQUIRED_REVISION} is needed: run `clerksync migrate`"
