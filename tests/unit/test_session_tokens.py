@@ -51,7 +51,10 @@ def refusal(verifier: SessionTokens, token: str) -> str:
     [
         ({}, ORG),
         ({"v": None, "o": None, "org_id": ORG}, ORG),
-        ({"v": None, "o": {"id": ORG}}, ORG),
+        ({"v": None, "o": {"id": "org_own"}, "org_id": ORG}, ORG),
+        ({"v": None, "o": {"id": ORG}}, None),
+        ({"v": "2", "o": {"id": ORG}}, None),
+        ({"v": 2.0}, ORG),
         ({"o": None}, None),
         ({"o": None, "org_id": ORG}, None),
         ({"o": {"rol": "member"}, "org_id": ORG}, None),
@@ -60,11 +63,21 @@ def refusal(verifier: SessionTokens, token: str) -> str:
     ],
 )
 def test_a_good_token_proves_user_organization_and_time(changes: dict[str, Any], organization: str | None) -> None:
-    """Both versions of the claims are read; in version 2 `org_id` is an application's own claim."""
+    """Both versions of the claims are read; the other version's place for the organization is an application's own."""
     claims = session_claims(**changes)
     proof = tokens().verify(SIGNER.sign(claims))
 
     assert SessionProof(USER, organization, claims["iat"] * 1000) == proof
+
+
+def long_lived(seconds: int) -> Make:
+    return lambda: SIGNER.sign(session_claims(exp=int(time.time()) + seconds))
+
+
+def of_template() -> str:
+    """As for a third party: Clerk gives such tokens no session and no version, and whatever else they are to hold."""
+    claims = session_claims(v=None, sid=None, sts=None, o=None, aud="hasura", org_id=ORG)
+    return SIGNER.sign(claims)
 
 
 def changed(**claims: Any) -> Make:
@@ -102,6 +115,13 @@ def tampered() -> str:
         (changed(exp=None), "lacks the claim exp"),
         (changed(iat=None), "lacks the claim iat"),
         (changed(sub=None), "lacks the claim sub"),
+        (of_template, "lacks the claim sid"),
+        (changed(sid=""), "lacks the claim sid"),
+        (changed(sid=["sess_1"]), "lacks the claim sid"),
+        (long_lived(66), "lives longer than CLERKSYNC_MAX_TOKEN_AGE allows"),
+        (long_lived(315_360_000), "lives longer than CLERKSYNC_MAX_TOKEN_AGE allows"),
+        (changed(iat=True), "lives longer than CLERKSYNC_MAX_TOKEN_AGE allows"),
+        (changed(iat=-1e300), "lives longer than CLERKSYNC_MAX_TOKEN_AGE allows"),
         (changed(sub=5), "is ill-formed"),
         (changed(exp="soon"), "is ill-formed"),
         (changed(exp=[1]), "is ill-formed"),
@@ -133,6 +153,16 @@ def test_no_other_token_proves_anything(make: Make, why: str) -> None:
 def test_clocks_may_differ_a_little(seconds: dict[str, int]) -> None:
     """Clerk's own libraries allow 5 s."""
     assert tokens().verify(at(**seconds)()).clerk_user_id == USER
+
+
+def test_how_long_tokens_live_is_configured(load: Any) -> None:
+    """CLERKSYNC_MAX_TOKEN_AGE bounds it, and an application's own audience or claims beside it are fine."""
+    verifier = session_tokens_of(load(CLERK_JWT_KEY=SIGNER.pem, CLERKSYNC_MAX_TOKEN_AGE="3600"))
+
+    assert verifier is not None
+    now = int(time.time())
+    assert verifier.verify(SIGNER.sign(session_claims(iat=now - 3000, exp=now + 600, aud="x"))).clerk_user_id == USER
+    assert refusal(verifier, long_lived(3606)()).startswith("lives longer than CLERKSYNC_MAX_TOKEN_AGE allows")
 
 
 def test_what_is_not_configured_is_not_looked_at() -> None:

@@ -45,12 +45,17 @@ class SessionTokens:
         jwks: Jwks | None = None,
         issuer: str | None = None,
         authorized_parties: Collection[str] = (),
+        max_lifetime_s: float = 60.0,
     ) -> None:
-        """A token may be signed by any of the keys. Without an issuer, or parties, those claims are not looked at."""
+        """A token may be signed by any of the keys. Without an issuer, or parties, those claims are not looked at.
+
+        `max_lifetime_s` is the longest that a token may be good for: what it proves is no older than that.
+        """
         self._keys = tuple(keys)
         self._jwks = jwks
         self._issuer = issuer
         self._parties = frozenset(authorized_parties)
+        self._max_lifetime_s = max_lifetime_s
         self._verified: VerifiedTokens[SessionProof] = VerifiedTokens(_KEPT)
 
     async def start(self) -> None:
@@ -92,6 +97,14 @@ class SessionTokens:
         return list(self._keys) if named is None else [named, *self._keys]
 
     def _check(self, claims: Mapping[str, Any]) -> None:
+        session = claims.get("sid")
+        if not isinstance(session, str) or not session:
+            # Clerk signs what JWT templates make with the same key, and gives those no session.
+            raise TokenRejected("lacks the claim sid: it is not a session token, but perhaps a JWT template's")
+        if claims["exp"] - claims["iat"] > self._max_lifetime_s + LEEWAY_S:
+            raise TokenRejected(
+                "lives longer than CLERKSYNC_MAX_TOKEN_AGE allows: make tokens live shorter, or raise it"
+            )
         if self._parties:
             party = claims.get("azp")
             if not isinstance(party, str):
@@ -113,12 +126,12 @@ def _proof_of(claims: Mapping[str, Any]) -> SessionProof:
 
 
 def _organization_in(claims: Mapping[str, Any]) -> str | None:
-    active = claims.get("o")
-    if isinstance(active, Mapping):
-        organization = active.get("id")
+    # Each version has one place for it: in the other one is an application's own claim, whatever it says.
+    if claims.get("v") == 2:
+        active = claims.get("o")
+        organization = active.get("id") if isinstance(active, Mapping) else None
     else:
-        # In version 2 an organization is in `o` or nowhere: another claim is an application's own.
-        organization = None if claims.get("v") == 2 else claims.get("org_id")
+        organization = claims.get("org_id")
     return organization if isinstance(organization, str) and organization else None
 
 
@@ -136,5 +149,9 @@ def session_tokens_of(settings: "Settings") -> SessionTokens | None:
     if not keys and jwks is None:
         return None
     return SessionTokens(
-        keys=keys, jwks=jwks, issuer=settings.clerk_issuer, authorized_parties=settings.authorized_parties
+        keys=keys,
+        jwks=jwks,
+        issuer=settings.clerk_issuer,
+        authorized_parties=settings.authorized_parties,
+        max_lifetime_s=settings.max_token_age_s,
     )

@@ -229,8 +229,9 @@ class Settings(BaseSettings):
         ge=1,
         le=315_360_000,
         validation_alias="CLERKSYNC_MAX_TOKEN_AGE",
-        description="How long Clerk's session tokens live, in seconds. Raise it if a JWT template or your own code "
-        "makes them live longer: Ensure calls without `token_issued_at` count as that old.",
+        description="How long Clerk's session tokens live, in seconds: one that was made to live longer proves "
+        "nothing. Raise it if your own code makes them live longer, or if siblings state the times of a JWT "
+        "template's tokens: Ensure calls without `token_issued_at` count as that old.",
     )
     tombstone_retention_days: int = Field(
         default=90,
