@@ -90,10 +90,11 @@ class SyncServiceProcess:
             self._database, instance_id=settings.instance_id, body_keys=BodyKeys(settings.quarantine_key_texts)
         )
         self._removals = RemovalFeed(self._database, settings.direct_dsn)
-        self._session_tokens = session_tokens_of(settings)
+        session_tokens = session_tokens_of(settings)
+        self._with_keys = (access,) if session_tokens is None else (access, session_tokens)
         ensure, explain = Ensure(self._database, policy), Explain(self._database, policy)
         self._server = GrpcServer(
-            SyncServicer(deliveries, ensure, explain, self._removals, self._session_tokens),
+            SyncServicer(deliveries, ensure, explain, self._removals, session_tokens),
             DeliveryServicer(deliveries),
             access=access,
             reflection_for=settings.reflection,
@@ -107,8 +108,7 @@ class SyncServiceProcess:
     async def start(self) -> Address:
         tell_of_plaintext(self._settings.database_urls)
         await self._database.open()
-        if self._session_tokens is not None:
-            await self._session_tokens.start()
+        await asyncio.gather(*(part.start() for part in self._with_keys))
         address = await self._server.start(self._settings.grpc_listen, self._certificate)
         await self._monitor.check()
         self._background = [
@@ -123,8 +123,7 @@ class SyncServiceProcess:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        if self._session_tokens is not None:
-            await self._session_tokens.close()
+        await asyncio.gather(*(part.close() for part in self._with_keys))
         await self._database.close()
 
     async def tell_health(self) -> None:

@@ -9,6 +9,7 @@ ClerksyncError
 ├── Unauthenticated          the caller's credentials are missing or not valid
 ├── NotAllowed               the policy does not let this caller make this call
 ├── SessionTokenRefused      the end user's session token is missing, not valid, or disagrees with the request
+├── KeysUnavailable          the keys that a token is to be verified with could not be read yet
 ├── Overloaded               as much is waiting as may wait
 ├── RateLimited              the caller has made as many calls as it may
 ├── DatabaseUnavailable      Postgres cannot take the work now
@@ -107,6 +108,14 @@ class SessionTokenRefused(ClerksyncError):
         """`text` names the claim or field, and repeats no value."""
         super().__init__(f"session_token: {text}")
         self.problem = problem
+
+
+class KeysUnavailable(ClerksyncError):
+    """Whether a token is valid cannot be told: the keys of its issuer could not be read yet."""
+
+    def __init__(self, variable: str) -> None:
+        """`variable` is the setting that names where they are."""
+        super().__init__(f"the keys that verify the token ({variable}) could not be read yet; try again")
 
 
 class Overloaded(ClerksyncError):

@@ -1,4 +1,4 @@
-"""A SyncService that has too much to do, or had enough of a caller, could not be asked: no more and no less."""
+"""A SyncService that has too much to do, had enough of a caller, or has no keys yet, could not be asked: no more."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ import clerksync
 from clerksync import Identity, SyncClient
 from clerksync.policy import GO_ON, Guard
 from clerksync.v1 import sync_service_pb2_grpc
-from clerksync_server.errors import Overloaded, RateLimited
+from clerksync_server.errors import KeysUnavailable, Overloaded, RateLimited
 from clerksync_server.grpc_api.status import status_of
 
 
@@ -25,7 +25,7 @@ class Full(sync_service_pb2_grpc.SyncServiceServicer):
         await context.abort(answer.code, answer.details, answer.trailing_metadata)
 
 
-@pytest.mark.parametrize("error", [Overloaded(), RateLimited(3)], ids=["overloaded", "rate-limited"])
+@pytest.mark.parametrize("error", [Overloaded(), RateLimited(3), KeysUnavailable("KEYS")], ids=repr)
 async def test_a_request_goes_on(error: Exception) -> None:
     """The caller is told Unavailable, nobody is denied, and after several in a row SyncService is left in peace."""
     server = grpc.aio.server()

@@ -49,6 +49,7 @@ FAILURES: list[Exception] = [
     errors.Unauthenticated("text"),
     errors.NotAllowed("token:a"),
     *(errors.SessionTokenRefused(problem, "text") for problem in errors.SessionTokenProblem),
+    errors.KeysUnavailable("CLERKSYNC_CLERK_JWKS"),
     errors.Overloaded(),
     errors.RateLimited(1),
     errors.DatabaseUnavailable("gone"),

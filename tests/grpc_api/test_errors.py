@@ -144,6 +144,7 @@ ALL_ERRORS = [
         grpc.StatusCode.PERMISSION_DENIED,
         "SESSION_TOKEN_MISMATCH",
     ),
+    (errors.KeysUnavailable("CLERKSYNC_CLERK_JWKS"), grpc.StatusCode.UNAVAILABLE, "KEYS_UNAVAILABLE"),
     (errors.Overloaded(), grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.RateLimited(3), grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
     (errors.DatabaseUnavailable("marked"), grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),

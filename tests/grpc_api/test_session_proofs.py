@@ -1,5 +1,6 @@
 """Ensure calls that carry the end user's session token: what it proves counts, and nothing else."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextvars import copy_context
@@ -187,14 +188,40 @@ async def test_keys_are_there_when_the_service_is(start_stack: Callable[..., Any
 
 
 async def test_a_key_set_that_is_away_holds_up_nothing_else(start_stack: Callable[..., Any]) -> None:
-    """SyncService starts and answers calls without tokens; those with tokens are refused for now."""
+    """SyncService starts and answers calls without tokens; those with tokens are to come again, alone or in a batch."""
     async with JwksServer(SIGNER) as server:
-        url = server.url
-    started: Stack = await start_stack(CLERKSYNC_CLERK_JWKS=url)
+        pass
+    started: Stack = await start_stack(CLERKSYNC_CLERK_JWKS=server.url)
+    request = profile_request(SIGNER.sign(session_claims(sub="user_bob")))
+    batch = sync_service_pb2.BatchEnsureUserProfilesRequest(requests=[request, profile_request("hunter2")])
 
     assert CREATED == (await started.ensure_profile(USER, ORG)).outcome
-    call = started.sync.EnsureUserProfile(profile_request(SIGNER.sign(session_claims())), timeout=10)
+    unavailable = grpc.StatusCode.UNAVAILABLE, "KEYS_UNAVAILABLE"
+    assert unavailable == await refusal(started.sync.EnsureUserProfile(request, timeout=10))
+    results = (await started.sync.BatchEnsureUserProfiles(batch, timeout=10)).results
+    assert ["KEYS_UNAVAILABLE", "SESSION_TOKEN_INVALID"] == [reason_of(result) for result in results]
+
+    async with JwksServer(SIGNER, port=server.port), asyncio.timeout(15):
+        while (result := (await started.sync.BatchEnsureUserProfiles(batch, timeout=10)).results[0]).HasField("error"):
+            await asyncio.sleep(0.05)
+    assert "user_bob" == result.response.user_profile.clerk_user_id
+
+
+async def test_a_key_that_is_configured_serves_while_the_key_set_is_away(start_stack: Callable[..., Any]) -> None:
+    """Of two sources of keys one is enough for the tokens that it signs."""
+    async with JwksServer(SIGNER) as server:
+        pass
+    started: Stack = await start_stack(CLERKSYNC_CLERK_JWKS=server.url, CLERK_JWT_KEY=SIGNER.pem)
+    expired, other = session_claims(iat=1, nbf=1, exp=61), Signer().sign(session_claims())
+
+    assert (
+        CREATED
+        == (await started.sync.EnsureUserProfile(profile_request(SIGNER.sign(session_claims())), timeout=10)).outcome
+    )
+    call = started.sync.EnsureUserProfile(profile_request(SIGNER.sign(expired)), timeout=10)
     assert (UNAUTHENTICATED, "SESSION_TOKEN_INVALID") == await refusal(call)
+    call = started.sync.EnsureUserProfile(profile_request(other), timeout=10)
+    assert (grpc.StatusCode.UNAVAILABLE, "KEYS_UNAVAILABLE") == await refusal(call)
 
 
 @pytest.mark.parametrize("name", ["CLERK_JWT_KEY", "CLERKSYNC_CLERK_JWKS"])

@@ -1,7 +1,9 @@
 """Service-account tokens of Kubernetes: whom a good one names, and that no other names anybody."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tokens import (
 )
 
 from clerksync_server.access.kubernetes import KubernetesTokens, kubernetes_tokens_of
-from clerksync_server.errors import Unauthenticated
+from clerksync_server.errors import KeysUnavailable, Unauthenticated
 
 SIGNER, OTHER = Signer(), Signer("key-2")
 Make = Callable[[], str]
@@ -30,12 +32,18 @@ async def server() -> AsyncIterator[JwksServer]:
         yield running
 
 
-@pytest.fixture
-def verifier(server: JwksServer, load: Any) -> KubernetesTokens:
-    settings = load(CLERKSYNC_KUBERNETES_ISSUER=CLUSTER, CLERKSYNC_KUBERNETES_JWKS=server.url)
-    made = kubernetes_tokens_of(settings)
+def verifier_at(server: JwksServer, load: Any) -> KubernetesTokens:
+    made = kubernetes_tokens_of(load(CLERKSYNC_KUBERNETES_ISSUER=CLUSTER, CLERKSYNC_KUBERNETES_JWKS=server.url))
     assert made is not None
     return made
+
+
+@pytest.fixture
+async def verifier(server: JwksServer, load: Any) -> AsyncIterator[KubernetesTokens]:
+    made = verifier_at(server, load)
+    await made.start()
+    yield made
+    await made.close()
 
 
 async def test_a_good_token_names_its_service_account(verifier: KubernetesTokens, server: JwksServer) -> None:
@@ -73,7 +81,7 @@ async def test_what_is_not_of_the_cluster_is_left_to_others(
 ) -> None:
     """It may be a static token: nobody is asked for keys because of it."""
     assert await verifier.identity_of(make()) is None
-    assert 0 == server.asked
+    assert 1 == server.asked, "but for the look-up at the start"
 
 
 def changed(**claims: Any) -> Make:
@@ -143,15 +151,45 @@ async def test_the_cluster_rotates_its_keys(load: Any, tmp_path: Path) -> None:
         await verifier.identity_of(old)
 
 
-async def test_while_the_cluster_names_no_keys_its_tokens_are_refused(
-    verifier: KubernetesTokens, server: JwksServer
+async def test_a_token_ends_with_its_key(monkeypatch: pytest.MonkeyPatch, server: JwksServer, load: Any) -> None:
+    """Also one that was verified before, and that is shown again and again: nobody else has to ask for keys."""
+    monkeypatch.setattr("clerksync_server.access.jwks.MAX_AGE_S", 0.02)
+    verifier = verifier_at(server, load)
+    await verifier.start()
+    token = SIGNER.sign(service_account_claims())
+    assert "kubernetes:shop/orders" == await verifier.identity_of(token)
+
+    server.body = jwks_of(OTHER)
+
+    with pytest.raises(Unauthenticated, match="key that the cluster does not name"):
+        async with asyncio.timeout(10):
+            while await verifier.identity_of(token):
+                await asyncio.sleep(0.01)
+    await verifier.close()
+
+
+async def test_until_the_cluster_names_its_keys_nobody_can_tell(
+    monkeypatch: pytest.MonkeyPatch, server: JwksServer, load: Any
 ) -> None:
-    """An outage of the API server at the start lets nobody in, and is asked after once in a while only."""
+    """An outage of the API server at the start lets nobody in and calls no token bad; soon after it, all is well."""
+    monkeypatch.setattr("clerksync_server.access.jwks.FIRST_RETRY_S", 0.02)
     server.status = 503
+    verifier = verifier_at(server, load)
+    await verifier.start()
+    token = SIGNER.sign(service_account_claims())
     for _ in range(3):
-        with pytest.raises(Unauthenticated, match="key that the cluster does not name"):
-            await verifier.identity_of(SIGNER.sign(service_account_claims()))
-    assert 1 == server.asked
+        with pytest.raises(KeysUnavailable, match="CLERKSYNC_KUBERNETES_JWKS"):
+            await verifier.identity_of(token)
+    assert await verifier.identity_of("hunter2") is None
+
+    server.status = 200
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(KeysUnavailable):
+                assert "kubernetes:shop/orders" == await verifier.identity_of(token)
+                break
+            await asyncio.sleep(0.01)
+    await verifier.close()
 
 
 def test_without_an_issuer_there_is_no_verifier(load: Any) -> None:

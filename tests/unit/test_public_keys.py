@@ -88,6 +88,12 @@ def test_other_keys_are_passed_over(other: Any) -> None:
     assert ["rsa"] == list(keys_in_jwks(json.dumps({"keys": [other, RSA.jwk]}).encode()))
 
 
+@pytest.mark.parametrize("document", [b'{"keys": []}', jwks_of(WEAK)])
+def test_a_key_set_may_hold_no_key(document: bytes) -> None:
+    """Whoever takes back all keys, or has none that could be used, is heard."""
+    assert {} == keys_in_jwks(document)
+
+
 def test_a_private_key_is_read_as_its_public_half() -> None:
     """Whoever publishes too much by mistake has no private key in our memory."""
     assert keys_in_jwks(jwks_of(RSA)) == keys_in_jwks(json.dumps({"keys": [private_jwk()]}).encode())
@@ -95,10 +101,10 @@ def test_a_private_key_is_read_as_its_public_half() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"\xff", b"hunter2", b"[]", b"{}", b'{"keys": {}}', b'{"keys": []}', b"[" * 100_000, jwks_of(WEAK)],
+    [b"", b"\xff", b"hunter2", b"[]", b"{}", b'{"keys": {}}', b'{"keys": null}', b"[" * 100_000],
 )
-def test_a_document_without_keys_is_told(document: bytes) -> None:
-    """Whatever is no key set with a key that can be used is an error, and none of it is repeated."""
+def test_a_document_that_is_no_key_set_is_told(document: bytes) -> None:
+    """It is an error, and none of it is repeated."""
     with pytest.raises(UnusableKeys) as caught:
         keys_in_jwks(document)
     assert "hunter2" not in str(caught.value)

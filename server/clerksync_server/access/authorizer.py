@@ -1,5 +1,6 @@
 """Lets calls in, or turns them away."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -21,8 +22,15 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class TokenVerifier(Protocol):
     """Knows bearer tokens of one kind."""
 
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
     async def identity_of(self, token: str) -> str | None:
-        """Whose token it is; None if it is not of this kind. Raises Unauthenticated if it is, and is not valid."""
+        """Whose token it is; None if it is not of this kind.
+
+        Raises Unauthenticated if it is, and is not valid; KeysUnavailable if nobody can tell now.
+        """
         ...
 
 
@@ -51,8 +59,19 @@ class Access:
         """Whether anybody is asked who they are."""
         return self._policy is not None
 
+    async def start(self) -> None:
+        """Gets ready what tokens are verified with, as far as it can be had."""
+        await asyncio.gather(*(verifier.start() for verifier in self._verifiers))
+
+    async def close(self) -> None:
+        for verifier in self._verifiers:
+            await verifier.close()
+
     async def admit(self, method: str, context: Any, metadata: Metadata) -> Caller:
-        """Who makes a call of a method, `package.Service/Method`. Raises Unauthenticated or NotAllowed."""
+        """Who makes a call of a method, `package.Service/Method`.
+
+        Raises Unauthenticated or NotAllowed; KeysUnavailable if nobody can tell now.
+        """
         if self._policy is None:
             return _ANYBODY
         headers = [value for key, value in metadata if key == "authorization"]

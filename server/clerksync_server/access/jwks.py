@@ -1,7 +1,8 @@
 """The keys of an issuer, as its JWKS names them: kept, and looked up anew when they are old or one is unknown.
 
-Whoever has a token can make up a key id, so the source is asked at most once in 30 s, by one task at a time. While it
-cannot be reached, the keys that are known stay.
+Whoever has a token can make up a key id, so nobody makes us ask a URL more often than once in 30 s, and one look-up is
+under way at a time. While the source cannot be read, the keys that are known stay. Until it was read for the first time
+nothing can be told of any token; it is asked every few seconds then, and nobody waits for it.
 """
 
 import asyncio
@@ -13,13 +14,18 @@ import structlog
 
 from clerksync_server.access.jwks_source import JwksSource, SourceUnavailable
 from clerksync_server.access.public_keys import PublicKey, UnusableKeys, keys_in_jwks
+from clerksync_server.errors import KeysUnavailable
 from clerksync_server.settings import InvalidSettings
 
 _log = structlog.get_logger(__name__)
 MAX_AGE_S = 3600.0
-"""Keys that are older are looked up anew."""
+"""Keys of a URL that are older are looked up anew."""
 PAUSE_S = 30.0
-"""The least time between two look-ups."""
+"""The least time between two look-ups at a URL because of unknown keys, and between two that failed."""
+FILE_MAX_AGE_S, FILE_PAUSE_S = 30.0, 1.0
+"""The same for a file, which costs next to nothing."""
+FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 8.0
+"""Between look-ups while there was never an answer; each pause is twice the one before."""
 
 
 class Jwks:
@@ -34,8 +40,10 @@ class Jwks:
         self._source = source
         self._variable = variable
         self._now = now
+        self._max_age_s, self._pause_s = (MAX_AGE_S, PAUSE_S) if source.is_url else (FILE_MAX_AGE_S, FILE_PAUSE_S)
         self._keys: dict[str, PublicKey] = {}
         self._asked_at = self._read_at = float("-inf")
+        self._was_read = False
         self._asking: asyncio.Task[None] | None = None
         self._keeping_fresh: asyncio.Task[None] | None = None
         self.generation = 0
@@ -44,31 +52,36 @@ class Jwks:
             source.check()
             if not source.is_url:
                 self._take(source.content())
+                if not self._keys:
+                    raise UnusableKeys("holds no RS256 or ES256 key with a kid")
         except (SourceUnavailable, UnusableKeys) as error:
             raise InvalidSettings(f"{variable}: {error}") from None
+
+    def check_read(self) -> None:
+        """Raises KeysUnavailable if the keys were never read: then that one is unknown tells nothing."""
+        if not self._was_read:
+            raise KeysUnavailable(self._variable)
 
     def known(self, kid: str) -> PublicKey | None:
         """The key, if it is known by now. If not, or if the keys are old, they are looked up meanwhile."""
         key = self._keys.get(kid)
-        if key is None or self._now() - self._read_at >= MAX_AGE_S:
-            self._ask()
+        if self._was_read and (key is None or self._now() - self._read_at >= self._max_age_s):
+            self._ask_at_times()
         return key
 
     async def found(self, kid: str) -> PublicKey | None:
         """The key, after a look-up if it is unknown."""
         key = self.known(kid)
-        if key is None and self._asking is not None:
+        if key is None and self._was_read and self._asking is not None:
             # It is others' as well: whoever stops waiting does not end it.
             await asyncio.shield(self._asking)
             key = self._keys.get(kid)
         return key
 
     async def start(self) -> None:
-        """Looks the keys up if the source is a URL, and from now on either kind once an hour."""
+        """Looks the keys up if the source is a URL, and from now on either kind again and again."""
         if self._source.is_url:
-            self._ask()
-        if self._asking is not None:
-            await self._asking
+            await asyncio.wait((self._ask(),))
         self._keeping_fresh = _in_background(self._keep_fresh(), "keys kept fresh")
 
     async def close(self) -> None:
@@ -78,30 +91,51 @@ class Jwks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep_fresh(self) -> None:
+        """For all who show tokens that were verified before: they never ask for keys."""
+        retry_s = FIRST_RETRY_S
         while True:
-            await asyncio.sleep(MAX_AGE_S)
+            if not self._was_read:
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+            else:
+                failed = self._read_at < self._asked_at
+                await asyncio.sleep(self._pause_s if failed else self._max_age_s)
+            await asyncio.wait((self._ask(),))
+
+    def _ask_at_times(self) -> None:
+        if self._asking is None and self._now() - self._asked_at >= self._pause_s:
             self._ask()
 
-    def _ask(self) -> None:
-        if self._asking is None and self._now() - self._asked_at >= PAUSE_S:
+    def _ask(self) -> "asyncio.Task[None]":
+        """The look-up that is under way, or a new one. It raises nothing."""
+        if self._asking is None:
             self._asked_at = self._now()
             self._asking = _in_background(self._read(), "keys")
+        return self._asking
 
     async def _read(self) -> None:
         try:
             self._take(await self._source.read())
         except (SourceUnavailable, UnusableKeys) as error:
-            _log.warning("keys not read", setting=self._variable, error=str(error), keys_known=len(self._keys))
+            self._tell_failure(str(error))
+        except Exception as error:  # noqa: BLE001  (whatever a source makes the libraries raise, the next may do better)
+            self._tell_failure(type(error).__name__)
         finally:
             self._asking = None
+
+    def _tell_failure(self, why: str) -> None:
+        _log.warning("keys not read", setting=self._variable, error=why, keys_known=len(self._keys))
 
     def _take(self, document: bytes) -> None:
         keys = keys_in_jwks(document)
         self._read_at = self._now()
-        if keys != self._keys:
+        news = keys != self._keys or not self._was_read
+        self._was_read = True
+        if news:
             self._keys = keys
             self.generation += 1
-            _log.info("keys read", setting=self._variable, keys_known=len(keys))
+            # Without keys no token is good: that may be meant, and is to be seen.
+            (_log.info if keys else _log.warning)("keys read", setting=self._variable, keys_known=len(keys))
 
 
 def _in_background(work: Coroutine[None, None, None], name: str) -> "asyncio.Task[None]":

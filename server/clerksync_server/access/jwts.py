@@ -36,6 +36,10 @@ class TokenRejected(Exception):
     """The token proves nothing. The text tells why, and repeats nothing of it."""
 
 
+class UnknownSigner(TokenRejected):
+    """No key that is known has signed it. Nothing else was looked at."""
+
+
 def is_jwt(token: str) -> bool:
     """Whether it has the form of a signed JWT, and a size that is worth reading."""
     return len(token) <= MAX_LENGTH and _FORM.fullmatch(token) is not None
@@ -69,14 +73,15 @@ def verified_claims(
     issuer: str | None = None,
     audience: str | None = None,
 ) -> dict[str, Any]:
-    """The claims of a token that one of the keys has signed, and that is valid now. Raises TokenRejected.
+    """The claims of a token that one of the keys has signed, and that is valid now.
 
+    Raises TokenRejected; UnknownSigner if none of them has.
     `exp`, `nbf` and `iat` are held against the clock, with the leeway, and are numbers. Without an issuer or an
     audience the token may be of any, or for any.
     """
     if not is_jwt(token):
         raise TokenRejected(_NO_JWT)
-    rejected = TokenRejected("is not signed by a key that is known")
+    rejected = UnknownSigner("is not signed by a key that is known")
     for key in keys:
         try:
             claims: dict[str, Any] = jwt.decode(
@@ -91,7 +96,7 @@ def verified_claims(
             # PyJWT takes texts for numbers as well.
             return claims | {name: float(claims[name]) for name in _TIMES if name in claims}
         except (exceptions.InvalidSignatureError, exceptions.InvalidAlgorithmError) as error:
-            rejected = TokenRejected(_text_of(error))  # Perhaps it is another's.
+            rejected = UnknownSigner(_text_of(error))  # Perhaps it is another's.
         except exceptions.InvalidTokenError as error:
             raise TokenRejected(_text_of(error)) from None
         except Exception:  # noqa: BLE001  (signed or not, it is not what PyJWT takes)

@@ -30,10 +30,18 @@ class KubernetesTokens:
         self._audience = audience
         self._verified: VerifiedTokens[str] = VerifiedTokens(_KEPT)
 
+    async def start(self) -> None:
+        """Looks the cluster's keys up, and keeps them fresh from now on: who shows a kept token never asks for them."""
+        await self._keys.start()
+
+    async def close(self) -> None:
+        await self._keys.close()
+
     async def identity_of(self, token: str) -> str | None:
         """`kubernetes:NAMESPACE/NAME`; None if this is not a JWT of the cluster.
 
-        Raises Unauthenticated if it is one, and is not valid here and now.
+        Raises Unauthenticated if it is one, and is not valid here and now; KeysUnavailable if nobody can tell, because
+        the cluster's keys could not be read yet.
         """
         identity = self._verified.get(token, generation=self._keys.generation)
         if identity is not None:
@@ -54,6 +62,7 @@ class KubernetesTokens:
             raise TokenRejected("does not name its key")
         key = await self._keys.found(kid)
         if key is None:
+            self._keys.check_read()
             raise TokenRejected("is signed by a key that the cluster does not name")
         claims = verified_claims(
             token, [key], required=_REQUIRED, leeway_s=_LEEWAY_S, issuer=self._issuer, audience=self._audience

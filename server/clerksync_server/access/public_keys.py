@@ -31,7 +31,7 @@ _MEMBERS: Mapping[str, tuple[Algorithm, tuple[str, ...]]] = {
 
 
 class UnusableKeys(Exception):
-    """There is no key in it that could verify anything. The text tells why, and repeats nothing of it."""
+    """It cannot be read as keys that could verify anything. The text tells why, and repeats nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def keys_in_pem(text: str) -> tuple[PublicKey, ...]:
 def keys_in_jwks(document: bytes) -> dict[str, PublicKey]:
     """The usable keys of a key set by their `kid`. Others, which may be for other purposes, are passed over.
 
-    Raises UnusableKeys if that leaves none.
+    That may leave none: who takes back all keys is heard. Raises UnusableKeys if it is no key set.
     """
     try:
         decoded = msgspec.json.decode(document)
@@ -65,14 +65,11 @@ def keys_in_jwks(document: bytes) -> dict[str, PublicKey]:
     listed = decoded.get("keys") if isinstance(decoded, dict) else None
     if not isinstance(listed, list):
         raise UnusableKeys('is not a JWKS: expected {"keys": […]}')
-    found = {
+    return {
         jwk["kid"]: key
         for jwk in listed[:MAX_KEYS]
         if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str) and (key := _key_in_jwk(jwk)) is not None
     }
-    if not found:
-        raise UnusableKeys("holds no RS256 or ES256 key with a kid")
-    return found
 
 
 def _key_in_block(block: str) -> PublicKey:

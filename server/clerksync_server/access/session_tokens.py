@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clerksync_server.access.jwks import Jwks
 from clerksync_server.access.jwks_source import JwksSource
-from clerksync_server.access.jwts import TokenRejected, VerifiedTokens, header_of, verified_claims
+from clerksync_server.access.jwts import TokenRejected, UnknownSigner, VerifiedTokens, header_of, verified_claims
 from clerksync_server.access.public_keys import PublicKey, UnusableKeys, keys_in_pem
 from clerksync_server.errors import SessionTokenProblem, SessionTokenRefused
 from clerksync_server.settings import InvalidSettings
@@ -59,7 +59,7 @@ class SessionTokens:
         self._verified: VerifiedTokens[SessionProof] = VerifiedTokens(_KEPT)
 
     async def start(self) -> None:
-        """Looks up the keys."""
+        """Looks the keys up, and keeps them fresh from now on."""
         if self._jwks is not None:
             await self._jwks.start()
 
@@ -68,7 +68,10 @@ class SessionTokens:
             await self._jwks.close()
 
     def verify(self, token: str) -> SessionProof:
-        """Raises SessionTokenRefused. Asks nobody: keys that are unknown are looked up for those who come later."""
+        """Asks nobody: keys that are unknown are looked up for those who come later.
+
+        Raises SessionTokenRefused; KeysUnavailable if nobody can tell, because the JWKS could not be read yet.
+        """
         generation = 0 if self._jwks is None else self._jwks.generation
         proof = self._verified.get(token, generation=generation)
         if proof is not None:
@@ -80,6 +83,8 @@ class SessionTokens:
             self._check(claims)
             proof = _proof_of(claims)
         except TokenRejected as rejected:
+            if isinstance(rejected, UnknownSigner) and self._jwks is not None:
+                self._jwks.check_read()
             raise SessionTokenRefused(SessionTokenProblem.INVALID, str(rejected)) from None
         self._verified.add(token, proof, expires_at=claims["exp"] + LEEWAY_S, generation=generation)
         return proof

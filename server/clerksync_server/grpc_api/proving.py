@@ -17,7 +17,10 @@ _TIME = "token_issued_at"
 
 
 class Proving:
-    """Reads Ensure requests. Raises InvalidFields, or SessionTokenRefused, if one is not to be believed."""
+    """Reads Ensure requests.
+
+    Raises InvalidFields, or SessionTokenRefused, if one is not to be believed; KeysUnavailable if nobody can tell now.
+    """
 
     def __init__(self, session_tokens: SessionTokens | None) -> None:
         """None: there is nothing to verify session tokens with, and every request that carries one is refused."""

@@ -15,6 +15,7 @@ from clerksync_server.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
     InvalidFields,
+    KeysUnavailable,
     SessionTokenRefused,
 )
 from clerksync_server.grpc_api.applying import applied_to_pb, deliveries_of, delivery_of, tell_applied, tell_results
@@ -146,10 +147,10 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
     async def _sightings(
         self, requests: Sequence[sync_service_pb2.EnsureUserProfileRequest]
-    ) -> list[Sighting | InvalidFields | SessionTokenRefused]:
+    ) -> list[Sighting | ClerksyncError]:
         """For each request what it says, or what is wrong with it."""
         sighting, tokens = self._proving.sighting, 0
-        asked: list[Sighting | InvalidFields | SessionTokenRefused] = []
+        asked: list[Sighting | ClerksyncError] = []
         for request in requests:
             if request.session_token:
                 tokens += 1
@@ -157,7 +158,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
                     await asyncio.sleep(0)
             try:
                 asked.append(sighting(request))
-            except (InvalidFields, SessionTokenRefused) as error:
+            except (InvalidFields, SessionTokenRefused, KeysUnavailable) as error:
                 asked.append(error)
         return asked
 
