@@ -99,7 +99,7 @@ class Jwks:
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
             else:
                 failed = self._read_at < self._asked_at
-                await asyncio.sleep(self._pause_s if failed else self._max_age_s)
+                await asyncio.sleep(min(PAUSE_S, self._max_age_s) if failed else self._max_age_s)
             await asyncio.wait((self._ask(),))
 
     def _ask_at_times(self) -> None:
@@ -131,11 +131,14 @@ class Jwks:
         self._read_at = self._now()
         news = keys != self._keys or not self._was_read
         self._was_read = True
-        if news:
-            self._keys = keys
-            self.generation += 1
-            # Without keys no token is good: that may be meant, and is to be seen.
-            (_log.info if keys else _log.warning)("keys read", setting=self._variable, keys_known=len(keys))
+        if not news:
+            return
+        self._keys = keys
+        self.generation += 1
+        if keys:
+            _log.info("keys read", setting=self._variable, keys_known=len(keys))
+        else:
+            _log.warning("the key set holds no usable key", setting=self._variable)
 
 
 def _in_background(work: Coroutine[None, None, None], name: str) -> "asyncio.Task[None]":
