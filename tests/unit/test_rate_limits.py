@@ -90,7 +90,7 @@ def test_two_limits_of_one_caller() -> None:
     """Who has one limit for some calls and another for the rest has both: to take turns fills neither up again."""
     limits = Limits()
     also = Caller(TEN.identity, calls_per_second=5)
-    let_through = {caller: 0 for caller in (TEN, also)}
+    let_through = dict.fromkeys((TEN, also), 0)
     for _ in range(100):
         for caller in let_through:
             let_through[caller] += limits.allows(caller)
