@@ -6,7 +6,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from threading import Event, Thread
 from typing import Self
@@ -52,7 +52,9 @@ def bomb(size: int) -> bytes:
 
 
 @asynccontextmanager
-async def raw(target: str, *messages: bytes, finished: bool = True) -> AsyncIterator[asyncio.StreamReader]:
+async def raw(
+    target: str, *messages: bytes, finished: bool = True, metadata: Mapping[bytes, bytes] | None = None
+) -> AsyncIterator[asyncio.StreamReader]:
     """A connection on which EnsureUserProfile is called once with each message, whatever it is."""
     host, port = target.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -65,6 +67,7 @@ async def raw(target: str, *messages: bytes, finished: bool = True) -> AsyncIter
         b"te": b"trailers",
         b"content-type": b"application/grpc",
         b"grpc-encoding": b"gzip",
+        **(metadata or {}),
     }
     block = b"".join(header(name, value) for name, value in fields.items())
     for number, message in enumerate(messages):
