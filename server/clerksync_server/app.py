@@ -126,8 +126,8 @@ class SyncServiceProcess:
         await asyncio.gather(*(part.close() for part in self._with_keys))
         await self._database.close()
 
-    async def tell_health(self) -> None:
-        await self._server.set_serving(self._lifecycle.ready)
+    def tell_health(self) -> None:
+        self._server.set_serving(self._lifecycle.ready)
 
 
 class HttpProcess:
@@ -231,7 +231,7 @@ class Application:
         deadline = time.monotonic() + self._settings.shutdown_grace_s
         self._lifecycle.draining = True
         if self._service is not None:
-            await self._service.tell_health()
+            self._service.tell_health()
         if self._http is not None:
             await self._http.stop()
         await self._closing.aclose()

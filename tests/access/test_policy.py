@@ -8,6 +8,28 @@ from clerksync_server.access.policy import ROLES, Policy, parse_policy
 ENSURE = "clerksync.v1.SyncService/EnsureUserProfile"
 
 
+NO_SPIFFE_IDS = (
+    "spiffe://",
+    "spiffe:///a",
+    "spiffe://*",
+    "SPIFFE://d/a",
+    "spiffe://D/a",
+    "spiffe://d:8080/a",
+    "spiffe://user@d/a",
+    "spiffe://d/",
+    "spiffe://d/a/",
+    "spiffe://d//a",
+    "spiffe://d/./a",
+    "spiffe://d/a/..",
+    "spiffe://d/../*",
+    "spiffe://d/a?x",
+    "spiffe://d/a#x",
+    "spiffe://d/%61",
+    f"spiffe://{'d' * 256}",
+    f"spiffe://d/{'a' * 2038}",
+)
+
+
 def caller(*lines: str, identity: str = "token:a") -> str:
     return "\n".join(["[[callers]]", f'identity = "{identity}"', *lines, ""])
 
@@ -18,7 +40,14 @@ def parse(*callers: str) -> Policy:
 
 @pytest.mark.parametrize(
     "identity",
-    ["dns:front.example.org", "spiffe://example.org/ns/a/sa/b", "token:a", "kubernetes:shop/cart", "anonymous"],
+    [
+        "dns:front.example.org",
+        "spiffe://example.org/ns/a/sa/b",
+        "spiffe://a_b-1.example/..a/A.-_",
+        "token:a",
+        "kubernetes:shop/cart",
+        "anonymous",
+    ],
 )
 def test_each_kind_of_identity(identity: str) -> None:
     """An identity is known by all of its text, and by nothing that only begins or ends like it."""
@@ -66,7 +95,7 @@ def test_roles_and_methods_add_up() -> None:
         (caller('roles = ["front"]', 'must_prove_sessions = "no"'), "must_prove_sessions"),
         *[
             (caller('roles = ["front"]', identity=identity), "callers[0].identity: expected dns:NAME")
-            for identity in ("", "front", "dns:", "dns:*", "dns:a b", "spiffe://", "kubernetes:a", "token:*", "*")
+            for identity in ("", "front", "dns:", "dns:*", "dns:a b", "kubernetes:a", "token:*", "*", *NO_SPIFFE_IDS)
         ],
         ("\N{LATIN SMALL LETTER E WITH ACUTE}", ""),
     ],

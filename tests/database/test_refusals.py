@@ -62,7 +62,7 @@ async def test_the_watch_survives_anything(database_url: str, monkeypatch: pytes
     lifecycle = Lifecycle()
     changes: list[bool] = []
 
-    async def note() -> None:
+    def note() -> None:
         changes.append(lifecycle.ready)
 
     database = Database(database_url, pool_size=1)

@@ -6,7 +6,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from threading import Event, Thread
 from typing import Self
@@ -24,9 +24,11 @@ from clerksync_server.access import callers
 from clerksync_server.access.callers import Caller
 
 MIB = 1024 * 1024
-_DATA, _HEADERS, _SETTINGS = 0, 1, 4
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS = 0, 1, 3, 4
 _MAX_CONCURRENT_STREAMS = 3
 """RFC 9113, 6.5.2."""
+_REFUSED_STREAM = 7
+"""RFC 9113, 7: clients try such a call again by themselves."""
 Batch = sync_service_pb2.BatchEnsureUserProfilesRequest
 Profile = sync_service_pb2.EnsureUserProfileRequest
 
@@ -50,7 +52,9 @@ def bomb(size: int) -> bytes:
 
 
 @asynccontextmanager
-async def raw(target: str, *messages: bytes) -> AsyncIterator[asyncio.StreamReader]:
+async def raw(
+    target: str, *messages: bytes, finished: bool = True, metadata: Mapping[bytes, bytes] | None = None
+) -> AsyncIterator[asyncio.StreamReader]:
     """A connection on which EnsureUserProfile is called once with each message, whatever it is."""
     host, port = target.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -63,12 +67,13 @@ async def raw(target: str, *messages: bytes) -> AsyncIterator[asyncio.StreamRead
         b"te": b"trailers",
         b"content-type": b"application/grpc",
         b"grpc-encoding": b"gzip",
+        **(metadata or {}),
     }
     block = b"".join(header(name, value) for name, value in fields.items())
     for number, message in enumerate(messages):
         assert len(message) < 16_384, "of a size that one frame holds"
         stream = 2 * number + 1
-        writer.write(frame(_HEADERS, 4, stream, block) + frame(_DATA, 1, stream, message))
+        writer.write(frame(_HEADERS, 4, stream, block) + frame(_DATA, int(finished), stream, message))
     await writer.drain()
     yield reader
     writer.transport.abort()
@@ -129,15 +134,27 @@ async def test_metadata_has_a_largest_size(stack: Stack) -> None:
     assert [[True] * 5, [False] * 5] == [[await is_answered(kib * 1024) for _ in range(5)] for kib in (12, 20)]
 
 
-async def test_calls_at_the_same_time(stack: Stack) -> None:
-    """A client is told that it may make 1,000 calls at the same time on one connection."""
-    async with raw(stack.target) as reader, asyncio.timeout(5):
-        length = int.from_bytes(await reader.readexactly(3))
-        kind, _ = await reader.readexactly(2)
-        await reader.readexactly(4)
-        settings = dict(struct.iter_unpack(">HI", await reader.readexactly(length)))
+async def next_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Its kind and its payload."""
+    length = int.from_bytes(await reader.readexactly(3))
+    kind, *_ = await reader.readexactly(6)
+    return kind, await reader.readexactly(length)
 
-    assert (kind, settings[_MAX_CONCURRENT_STREAMS]) == (_SETTINGS, 1000)
+
+async def test_calls_at_the_same_time(stack: Stack) -> None:
+    """A client is told that it may make 100 calls at the same time on one connection; those beyond are refused."""
+    # Each of a message that has only begun, so that none of them ends.
+    begun = b"\0" + struct.pack(">I", 1000)
+    async with raw(stack.target, *[begun] * 103, finished=False) as reader, asyncio.timeout(5):
+        kind, payload = await next_frame(reader)
+        settings = dict(struct.iter_unpack(">HI", payload))
+        refused: list[bytes] = []
+        while len(refused) < 3:
+            other, payload = await next_frame(reader)
+            refused += [payload] * (other == _RST_STREAM)
+
+    assert (kind, settings[_MAX_CONCURRENT_STREAMS]) == (_SETTINGS, 100)
+    assert refused == [struct.pack(">I", _REFUSED_STREAM)] * 3
 
 
 @pytest.mark.parametrize("transport", ["grpcio"])

@@ -192,7 +192,7 @@ async def test_health_is_watched(stack: Stack) -> None:
     )
     statuses = [(await watch.read()).status]
     assert stack.application._service is not None
-    await stack.application._service._server.set_serving(False)
+    stack.application._service._server.set_serving(False)
     statuses.append((await watch.read()).status)
     watch.cancel()
 

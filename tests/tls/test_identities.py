@@ -34,6 +34,7 @@ roles = ["operator"]
 """
 DNS, URI, EMAIL = x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name
 LET_IN, DENIED = ("let in", ""), ("PERMISSION_DENIED", "METHOD_NOT_ALLOWED")
+NOBODY = ("UNAUTHENTICATED", "CREDENTIALS_MISSING")
 
 
 def certificate(ca: trustme.CA, *names: x509.GeneralName) -> tuple[bytes, bytes]:
@@ -71,9 +72,12 @@ def certificate(ca: trustme.CA, *names: x509.GeneralName) -> tuple[bytes, bytes]
         ([URI("spiffe://example.org/ns/shopping/sa/cart")], DENIED),
         ([URI("spiffe://evil.example/ns/shop/sa/cart")], DENIED),
         # What is no name of a host or a workload is nobody's identity, whatever it looks like.
-        ([URI("dns:shop.example")], ("UNAUTHENTICATED", "CREDENTIALS_MISSING")),
+        ([URI("dns:shop.example")], NOBODY),
+        ([URI("spiffe://example.org/ns/shop/../admin/sa/x")], NOBODY),
+        ([URI("spiffe://example.org/ns/shop/sa/cart?x#y")], NOBODY),
+        ([URI("spiffe://example.org/ns/shop/")], NOBODY),
         ([DNS("spiffe://example.org/ns/shop/sa/cart")], DENIED),
-        ([EMAIL("shop.example")], ("UNAUTHENTICATED", "CREDENTIALS_MISSING")),
+        ([EMAIL("shop.example")], NOBODY),
     ],
 )
 async def test_names_of_a_certificate(

@@ -86,11 +86,23 @@ def test_each_caller_has_its_own() -> None:
     assert limits.allows(Caller("dns:ten", calls_per_second=20))
 
 
+def test_two_limits_of_one_caller() -> None:
+    """Who has one limit for some calls and another for the rest has both: to take turns fills neither up again."""
+    limits = Limits()
+    also = Caller(TEN.identity, calls_per_second=5)
+    let_through = dict.fromkeys((TEN, also), 0)
+    for _ in range(100):
+        for caller in let_through:
+            let_through[caller] += limits.allows(caller)
+
+    assert let_through == {TEN: 10, also: 5}
+
+
 def test_who_is_not_seen_again_is_forgotten() -> None:
-    """However many identities come and go, there are no more buckets than callers of the last seconds, or a few."""
+    """However many identities and rates come and go, no more is kept than of the callers of the last seconds."""
     limits = Limits()
     for number in range(20_000):
         limits.now += 0.01
-        limits.allows(Caller(f"spiffe://one/{number}", calls_per_second=10))
+        limits.allows(Caller(f"spiffe://one/{number // 2}", calls_per_second=10 + number % 2))
 
     assert len(limits.limits._buckets) <= 1001

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from clerksync_server.access.callers import ANONYMOUS, Caller
 from clerksync_server.access.policy import Policy
+from clerksync_server.access.spiffe import is_spiffe_id
 from clerksync_server.access.tokens import hash_of
 from clerksync_server.errors import NotAllowed, Unauthenticated
 
@@ -14,7 +16,6 @@ _MAX_TOKEN = 16 * 1024
 _MOST_KNOWN = 10_000
 _DNS_NAMES, _URIS = "peer_dns", "peer_uri"
 """What gRPC calls the subject alternative names of a certificate, by their kinds."""
-_SPIFFE = "spiffe://"
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -127,9 +128,14 @@ def everyone() -> Access:
 def _of_certificate(context: Any) -> tuple[str, ...]:
     """The names in the client's certificate, which the transport has verified: of DNS, and SPIFFE ids."""
     properties: Mapping[str, Iterable[bytes]] = context.auth_context() or {}
-    uris = [uri.decode("ascii", "replace") for uri in properties.get(_URIS, ())]
     return (
         *(f"dns:{name.decode('ascii', 'replace')}" for name in properties.get(_DNS_NAMES, ())),
-        # No other URI: it could read like an identity of another kind.
-        *(uri for uri in uris if uri.startswith(_SPIFFE)),
+        *(identity for uri in properties.get(_URIS, ()) for identity in _of_uri(uri)),
     )
+
+
+@lru_cache(maxsize=1024)
+def _of_uri(uri: bytes) -> tuple[str, ...]:
+    """None of any other URI: it could read like an identity of another kind, or like one below another path."""
+    text = uri.decode("ascii", "replace")
+    return (text,) if is_spiffe_id(text) else ()

@@ -9,6 +9,7 @@ import msgspec
 
 from clerksync_server.access.callers import ANONYMOUS, Caller
 from clerksync_server.access.files import FileRefused
+from clerksync_server.access.spiffe import is_spiffe_id
 
 REFLECTION: Final = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _SYNC = "clerksync.v1.SyncService/"
@@ -37,8 +38,7 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
 _METHODS: Final = frozenset().union(*ROLES.values())
 _NAME = r"[\w.-]+"
 _IDENTITY = re.compile(
-    rf"dns:{_NAME}|spiffe://{_NAME}(?:/[\w.-]+)*(?:/\*)?|token:{_NAME}|kubernetes:{_NAME}/(?:{_NAME}|\*)"
-    rf"|{ANONYMOUS}",
+    rf"dns:{_NAME}|token:{_NAME}|kubernetes:{_NAME}/(?:{_NAME}|\*)|{ANONYMOUS}",
     re.ASCII,
 )
 
@@ -95,7 +95,7 @@ def parse_policy(data: bytes) -> Policy:
     beginnings: dict[str, Grant] = {}
     for number, caller in enumerate(file.callers):
         where = f"callers[{number}]"
-        if _IDENTITY.fullmatch(caller.identity) is None:
+        if not _is_identity(caller.identity):
             raise FileRefused(
                 f"{where}.identity: expected dns:NAME, spiffe://…, token:NAME, kubernetes:NAMESPACE/NAME or anonymous"
             )
@@ -104,6 +104,10 @@ def parse_policy(data: bytes) -> Policy:
             raise FileRefused(f"{where}.identity: is there already; give it all of its roles in one place")
         grants[key] = _grant(caller, where)
     return Policy(exact, tuple(sorted(beginnings.items(), key=lambda item: -len(item[0]))))
+
+
+def _is_identity(text: str) -> bool:
+    return _IDENTITY.fullmatch(text) is not None or is_spiffe_id(text.removesuffix("/*"))
 
 
 def _grant(caller: _CallerTable, where: str) -> Grant:

@@ -1,7 +1,9 @@
 """How many calls each caller may make of this process: with three replicas it may make three times as many.
 
-A token bucket for each identity (https://en.wikipedia.org/wiki/Token_bucket), which holds what the caller may do in a
-second. A batch may be larger than that: it is let through when the bucket holds anything, and paid off afterwards.
+A token bucket for each identity and rate (https://en.wikipedia.org/wiki/Token_bucket), which holds what the caller may
+do in a second. A batch may be larger than that: it is let through when the bucket holds anything, and paid off
+afterwards. A caller has two where it may make some calls by its own entry in the policy and others by that for anybody:
+neither is filled, or emptied, by what the other is for.
 """
 
 import math
@@ -35,7 +37,7 @@ class RateLimits:
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[tuple[str, int], _Bucket] = {}
         self._tidy_at = _TIDY_AT
 
     def take(self, caller: Caller, number: int) -> None:
@@ -43,10 +45,11 @@ class RateLimits:
         if (rate := caller.calls_per_second) is None:
             return
         now = self._now()
-        bucket = self._buckets.get(caller.identity)
-        if bucket is None or bucket.rate != rate:
+        key = caller.identity, rate
+        bucket = self._buckets.get(key)
+        if bucket is None:
             self._tidy(now)
-            bucket = self._buckets[caller.identity] = _Bucket(rate, now, rate)
+            bucket = self._buckets[key] = _Bucket(rate, now, rate)
         bucket.fill(now)
         if bucket.level < 1:
             raise RateLimited(max(1, math.ceil((1 - bucket.level) / rate)))
@@ -55,8 +58,8 @@ class RateLimits:
     def _tidy(self, now: float) -> None:
         if len(self._buckets) < self._tidy_at:
             return
-        for identity, bucket in list(self._buckets.items()):
+        for key, bucket in list(self._buckets.items()):
             bucket.fill(now)
             if bucket.level >= bucket.rate:
-                del self._buckets[identity]
+                del self._buckets[key]
         self._tidy_at = max(_TIDY_AT, 2 * len(self._buckets))

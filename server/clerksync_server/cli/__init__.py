@@ -10,6 +10,7 @@ import typer
 from clerksync_server.cli import deliveries, dev, doctor, explain, migrate, prune, send_event, serve, token
 from clerksync_server.cli.failure import KNOWN_FAILURES, exit_code_of
 from clerksync_server.errors import DatabaseUnavailable
+from clerksync_server.ops.logs import keep_metadata_out
 
 _app = typer.Typer(
     name="clerksync",
@@ -33,7 +34,7 @@ def _options(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    keep_metadata_out()
 
 
 _app.command()(dev.dev)

@@ -1,7 +1,7 @@
 """Watches whether Postgres answers, can be written to, and has the schema that this program needs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 class DatabaseMonitor:
     """Keeps `lifecycle` and the metrics up to date while `run` runs."""
 
-    def __init__(self, database: Database, lifecycle: Lifecycle, on_change: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, database: Database, lifecycle: Lifecycle, on_change: Callable[[], None]) -> None:
         self._database = database
         self._lifecycle = lifecycle
         self._on_change = on_change
@@ -47,7 +47,7 @@ class DatabaseMonitor:
                 _log.warning("the database is not ready", problem=problem)
             else:
                 _log.info("the database is ready", schema=self._revision)
-            await self._on_change()
+            self._on_change()
 
     async def _problem(self) -> str | None:
         try:

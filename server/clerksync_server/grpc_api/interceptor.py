@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NoReturn
 
 import grpc
@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from clerksync_server.access.authorizer import Access
 from clerksync_server.access.callers import present_caller, set_present_caller
 from clerksync_server.access.rate_limits import RateLimits
-from clerksync_server.errors import ClerksyncError, ShuttingDown
+from clerksync_server.errors import ShuttingDown
 from clerksync_server.grpc_api.call_log import Metadata, Trailers, judge, recognize, tell_log
 from clerksync_server.grpc_api.messages import check_message, lenient
 from clerksync_server.grpc_api.status import status_of
@@ -49,7 +49,7 @@ class _InProgress:
 
 
 class CallInterceptor:
-    """Wraps the methods of our own services; health and reflection answer for themselves.
+    """Wraps the methods of our own services, and reflection; health answers for itself.
 
     The transports would send the text of an exception that nobody caught to the caller, so nothing gets past this. It
     is no grpc.aio.ServerInterceptor: those are asked anew with each call.
@@ -73,46 +73,50 @@ class CallInterceptor:
         # Whoever does not read is not waited for.
         await self._streams.end(min(within_s, _STREAMS_END_S))
 
-    def wrapping(self, server: grpc.aio.Server) -> "_Wrapping":
-        """What generated code registers a servicer with, so that its methods are wrapped."""
-        return _Wrapping(server, self._wrapped)
+    def wrapping(self, server: grpc.aio.Server, access: Access | None = None) -> "_Wrapping":
+        """What generated code registers a servicer with, so that its methods are wrapped.
 
-    def guarding(self, server: grpc.aio.Server) -> "_Wrapping":
-        """The same for a servicer that answers for itself, so that only its callers are checked."""
-        return _Wrapping(server, self._guarded)
+        `access` is who lets calls of these in, if not the one that all others are asked by.
+        """
+        return _Wrapping(server, partial(self._wrapped, access or self._access))
 
-    def _guarded(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
-        answer: Any = handler.stream_stream
-        assert answer is not None, "only reflection is guarded, whose one method streams both ways"
-
-        async def handle(requests: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
-            try:
-                await self._access.admit(method, context, context.invocation_metadata() or ())
-            except ClerksyncError as error:
-                await _abort(error, context, ())
-            async for response in answer(requests, context):
-                yield response
-
-        return grpc.stream_stream_rpc_method_handler(
-            handle, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
-        )
-
-    def _wrapped(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+    def _wrapped(
+        self, access: Access, method: str, handler: "grpc.RpcMethodHandler[Any, Any]"
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        codecs: dict[str, Any] = {
+            "request_deserializer": lenient(handler.request_deserializer),
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.stream_stream is not None:
+            begin = self._begin_with_each(handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(self._around_stream(access, method, begin), **codecs)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                self._around_stream(method, handler.unary_stream),
-                request_deserializer=lenient(handler.request_deserializer),
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            self._around(method, handler.unary_unary),
-            request_deserializer=lenient(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
+            begin = self._begin_with_one(handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(self._around_stream(access, method, begin), **codecs)
+        return grpc.unary_unary_rpc_method_handler(self._around(access, method, handler.unary_unary), **codecs)
 
-    def _around(self, method: str, call: Any) -> Any:
+    def _begin_with_one(self, call: Any) -> Any:
+        """What begins a stream of responses to one request."""
+
+        def begin(request: Any, context: Any) -> Any:
+            self._take(request)
+            return call(request, context)
+
+        return begin
+
+    def _begin_with_each(self, call: Any) -> Any:
+        """What begins a stream of responses to a stream of requests: each of these counts as a call."""
+
+        async def taken(requests: Any) -> AsyncIterator[Any]:
+            async for request in requests:
+                self._take(request)
+                yield request
+
+        return lambda requests, context: call(taken(requests), context)
+
+    def _around(self, access: Access, method: str, call: Any) -> Any:
         name = _name_of(method)
-        checked = self._access.asks
+        checked = access.asks
 
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             started = time.perf_counter()
@@ -124,7 +128,7 @@ class CallInterceptor:
                     if self._refusing:
                         raise ShuttingDown
                     if checked:
-                        set_present_caller(await self._access.admit(method, context, metadata))
+                        set_present_caller(await access.admit(method, context, metadata))
                     check_message(request)
                     self._count(request)
                     response = await call(request, context)
@@ -140,7 +144,7 @@ class CallInterceptor:
 
         return handle
 
-    def _around_stream(self, method: str, call: Any) -> Any:
+    def _around_stream(self, access: Access, method: str, begin: Any) -> Any:
         """Streams are not counted among the calls: they take as long as their callers like."""
         name = _name_of(method)
 
@@ -153,11 +157,9 @@ class CallInterceptor:
                 try:
                     if self._refusing:
                         raise ShuttingDown
-                    set_present_caller(await self._access.admit(method, context, metadata))
-                    check_message(request)
-                    self._count(request)
+                    set_present_caller(await access.admit(method, context, metadata))
                     # Closed here whatever happens: a cancelled call would leave it to the garbage collector.
-                    async with self._until_drained(), contextlib.aclosing(call(request, context)) as responses:
+                    async with self._until_drained(), contextlib.aclosing(begin(request, context)) as responses:
                         async for response in responses:
                             await context.write(response)
                     code = "OK"
@@ -168,6 +170,11 @@ class CallInterceptor:
                     tell_log(name, code, time.perf_counter() - started, alarming=alarming)
 
         return handle
+
+    def _take(self, request: Any) -> None:
+        """Raises InvalidFields or RateLimited."""
+        check_message(request)
+        self._count(request)
 
     def _count(self, request: Any) -> None:
         """Of a batch each item. The caller has to be known. Raises RateLimited."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from clerksync.v1 import (
@@ -11,8 +11,9 @@ from clerksync.v1 import (
     sync_service_pb2,
     sync_service_pb2_grpc,
 )
-from clerksync_server.access.authorizer import Access
+from clerksync_server.access.authorizer import Access, everyone
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
+from clerksync_server.grpc_api.health import HealthServicer
 from clerksync_server.grpc_api.interceptor import CallInterceptor
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.grpc_api.tls import ServerCertificate
@@ -21,7 +22,7 @@ from clerksync_server.settings.types import Address, Reflection, Transport
 
 _SYNC_SERVICE = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 _DELIVERY_SERVICE = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name
-_OVERALL = ""
+_HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 _LAST_BYTES_S = 0.1
 """For answers on their way when the last call has ended."""
@@ -45,14 +46,15 @@ class GrpcServer:
     ) -> None:
         self._calls = CallInterceptor(access)
         self._server = make_server(transport)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer([_SYNC_SERVICE, _DELIVERY_SERVICE])
         ours: Any = self._calls.wrapping(self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, ours)
         delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, ours)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflection_for != "off":
-            names = [_SYNC_SERVICE, _DELIVERY_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflecting: Any = self._server if reflection_for == "everyone" else self._calls.guarding(self._server)
+            names = [_SYNC_SERVICE, _DELIVERY_SERVICE, _HEALTH_SERVICE, reflection.SERVICE_NAME]
+            asking = everyone() if reflection_for == "everyone" else access
+            reflecting: Any = self._calls.wrapping(self._server, asking)
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
                 reflection.aio.ReflectionServicer(names), reflecting
             )
@@ -62,7 +64,6 @@ class GrpcServer:
 
         Raises CannotListen.
         """
-        await self.set_serving(False)
         try:
             if certificate is None:
                 port = self._server.add_insecure_port(str(address))
@@ -80,16 +81,14 @@ class GrpcServer:
             ) from None
         return Address(address.host, port)
 
-    async def set_serving(self, serving: bool) -> None:
-        """Tells the health service's clients."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in (_OVERALL, _SYNC_SERVICE, _DELIVERY_SERVICE):
-            await self._health.set(service, status)
+    def set_serving(self, serving: bool) -> None:
+        """Tells the health service's clients. Until it is called for the first time, this is not serving."""
+        self._health.set_serving(serving)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no new calls, and gives those in progress `grace_s` to finish.
 
-        Streams of health and reflection, which never end by themselves, are not waited for.
+        Streams of health, which never end by themselves, are not waited for.
         """
         await self._calls.drain(grace_s)
         await self._server.stop(_LAST_BYTES_S)

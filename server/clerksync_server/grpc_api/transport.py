@@ -13,7 +13,10 @@ _OPTIONS = [
     # Between two different limits grpcio would refuse calls at random.
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
-    ("grpc.max_concurrent_streams", 1000),
+    # Each may hold a message of the largest size, whoever sends it: tokens are looked at when it is there. The quota
+    # for memory that grpcio has inside cannot be reached from Python, and a bound for the calls of all connections
+    # would let few strangers lock all others out. 100 is what HTTP/2 advises not to go below.
+    ("grpc.max_concurrent_streams", 100),
     # Two servers on one port would share it silently; the second is to fail instead.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),

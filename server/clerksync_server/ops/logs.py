@@ -51,6 +51,22 @@ def configure_logs(settings: Settings) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It calls every malformed request of a stranger an error; ours are logged by the front itself.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    keep_metadata_out()
+
+
+def keep_metadata_out() -> None:
+    """Has gRPC's own lines hold no values, wherever they go: commands that write no log leave them to Python."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_without_metadata)
+
+
+def _without_metadata(record: logging.LogRecord) -> bool:
+    """Leaves out the values: metadata that is not UTF-8, be it a token. Who sends such makes no error of ours."""
+    if record.args:
+        record.msg, record.args = str(record.msg).replace("%s", "…"), ()
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return logging.getLogger(record.name).isEnabledFor(record.levelno)
 
 
 class _Lines(structlog.WriteLogger):
