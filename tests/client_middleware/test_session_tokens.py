@@ -86,7 +86,7 @@ async def test_tokens_travel_if_that_is_asked_for(
     assert [TOKEN if passing else "", ""] == recorder.tokens
 
 
-async def test_a_refused_token_denies_and_lets_in_nobody(kind: type[SampleApp], serve: Any, recorder: Recorder) -> None:
+async def test_a_refused_token_undoes_no_removal(kind: type[SampleApp], serve: Any, recorder: Recorder) -> None:
     """Who was removed is denied in every framework, whatever token the request carries beside the good one."""
     recorder.good = TOKEN
     app = await serve(kind, recorder.target, budget_s=10, pass_session_token=True)
