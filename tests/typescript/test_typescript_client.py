@@ -19,6 +19,7 @@ import pytest
 import trustme
 from stack import Stack, now_ms
 from tls.mounted import CA, CERT, KEY, Mounted, issued
+from tokens import Signer
 from transports import VARIABLE
 
 CLIENT = Path(__file__).parents[2] / "clients" / "typescript"
@@ -167,6 +168,14 @@ async def test_ensures_profiles_and_organizations(node: Node, stack: Stack) -> N
         assert await client.step("batch") == {"created": 20, "calls": 2}
 
     assert await stack.rows("select count(*) from user_profile") == [{"count": 21}]
+
+
+async def test_session_tokens_do_not_make_a_call_too_large(node: Node, start_stack: Callable[..., Any]) -> None:
+    """SyncService has room for as many of the longest tokens and ids as travel in one call: it looks at each."""
+    stack = await start_stack(CLERK_JWT_KEY=Signer().pem)
+
+    async with script(node, stack) as client:
+        assert await client.step("long_tokens") == ["SESSION_TOKEN_INVALID"]
 
 
 async def test_a_removal_is_a_typed_error(node: Node, stack: Stack) -> None:

@@ -20,8 +20,8 @@ from clerksync.metadata import Metadata
 
 MAX_ITEMS: Final = 1000
 """What SyncService takes in one call."""
-MAX_TOKENS_LENGTH: Final = 2 * 1024 * 1024
-"""How many characters of session tokens travel in one call: SyncService takes messages of 4 MiB."""
+MAX_BYTES: Final = 1024 * 1024
+"""How large a call may be; SyncService takes messages of 1.5 MiB. Only session tokens make one that large."""
 MAX_WAITING: Final = 10_000
 """More misses than this do not wait: SyncService is too slow for them, and memory is not to grow."""
 _LANES: Final = 2
@@ -29,6 +29,8 @@ _WORTH_A_CALL: Final = 64
 """A call costs each side as much as some 30 questions, so fewer do not travel beside another batch."""
 _STUCK_AFTER_S: Final = 0.025
 _MOST_ON_THE_WAY: Final = 32
+_BESIDES: Final = 32
+"""The most bytes that a question takes in a call besides ids and token: its time, the tags, the lengths."""
 
 
 class Call:
@@ -48,7 +50,7 @@ class Call:
 class Question:
     """A pair to be asked for, and those who wait for the outcome."""
 
-    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "session_token", "waiting")
+    __slots__ = ("asked_at", "call", "issued_at", "key", "metadata", "session_token", "shared_by", "waiting")
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Question:
         self.key = key
         self.issued_at = issued_at
         self.session_token = session_token
+        self.shared_by = shared_by(key, session_token)
         self.metadata = metadata
         self.asked_at = asked_at
         self.call: Call | None = None
@@ -68,13 +71,8 @@ class Question:
         self.waiting: dict[Waiter, None] = {}
         """In the order in which they came."""
 
-    def answers(self, issued_at: datetime | None, session_token: str | None = None) -> bool:
-        """Whether its outcome will also be that of a token issued then: not if this one may be refused and that not.
-
-        With a token to verify or without one is not the same: either may be refused where the other is not.
-        """
-        if (session_token is None) is not (self.session_token is None):
-            return False
+    def answers(self, issued_at: datetime | None) -> bool:
+        """Whether its outcome will also be that of a sign-in then: not if this one may be refused and that not."""
         if issued_at is None or self.issued_at is None:
             return issued_at is self.issued_at
         return issued_at <= self.issued_at
@@ -105,7 +103,7 @@ class Batcher:
     def __init__(self, send: Send, *, now: Callable[[], float] = time.monotonic) -> None:
         self._send = send
         self._now = now
-        self._open: dict[Key, Question] = {}
+        self._open: dict[tuple[str, ...], Question] = {}
         self._waiting: list[Question] = []
         self._on_the_way: set[asyncio.Task[None]] = set()
         self._leaving = 0
@@ -119,13 +117,14 @@ class Batcher:
         """The question to wait for, and whether it was there already. Raises Unavailable if too many wait."""
         if self._closed:
             raise ClientClosed("the client is closed")
-        question = self._open.get(key)
-        if question is not None and self._joins(question, issued_at, session_token):
+        question = self._open.get(shared_by(key, session_token))
+        if question is not None and self._joins(question, issued_at):
             return question, True
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable(f"{MAX_WAITING} others wait for SyncService already")
         now = self._now()
-        question = self._open[key] = Question(key, issued_at, metadata, now, session_token)
+        question = Question(key, issued_at, metadata, now, session_token)
+        self._open[question.shared_by] = question
         self._waiting.append(question)
         on_the_way = len(self._on_the_way)
         if (
@@ -147,18 +146,12 @@ class Batcher:
         self._waiting = []
 
     @staticmethod
-    def _joins(question: Question, issued_at: datetime | None, session_token: str | None) -> bool:
-        if question.answers(issued_at, session_token):
+    def _joins(question: Question, issued_at: datetime | None) -> bool:
+        if question.answers(issued_at):
             return True
-        if (
-            question.call is not None
-            or issued_at is None
-            or question.issued_at is None
-            or (session_token is None) is not (question.session_token is None)
-        ):
+        if question.call is not None or issued_at is None or question.issued_at is None:
             return False
-        # The later token proves more, and has not been too late.
-        question.issued_at, question.session_token = issued_at, session_token
+        question.issued_at = issued_at  # The later time proves more, and has not been too late.
         return True
 
     def _leave(self) -> None:
@@ -190,20 +183,31 @@ class Batcher:
 
     def _settle(self, questions: Sequence[Question], outcomes: Sequence[Answer | ClerksyncError]) -> None:
         for question, outcome in zip(questions, outcomes, strict=True):
-            if self._open.get(question.key) is question:
-                del self._open[question.key]
+            if self._open.get(question.shared_by) is question:
+                del self._open[question.shared_by]
             question.settle(outcome)
 
 
+def shared_by(key: Key, session_token: str | None) -> tuple[str, ...]:
+    """What those who share a question have in common.
+
+    With a session token that is its text: of two tokens that say the same one may be forged, and its refusal, or what
+    the other one is told, is not for both.
+    """
+    return key if session_token is None else (*key, session_token)
+
+
 def _fitting(waiting: Sequence[Question], size: int) -> int:
-    """As many of the first `size` as have room for their tokens; at least one."""
-    length = 0
+    """As many of the first `size` as one call has room for; a single one always fits."""
+    room = MAX_BYTES
     for index in range(size):
-        token = waiting[index].session_token
-        if token is not None:
-            length += len(token)
-            if length > MAX_TOKENS_LENGTH:
-                return index
+        question = waiting[index]
+        user, organization = question.key
+        room -= len(user) + len(organization) + _BESIDES  # All of it is ASCII.
+        if question.session_token is not None:
+            room -= len(question.session_token)
+        if room < 0:
+            return index
     return size
 
 

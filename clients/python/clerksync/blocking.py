@@ -23,7 +23,7 @@ from clerksync.cache import Answer, Key
 from clerksync.errors import ClientClosed, DeadlineExceeded
 from clerksync.identity import Identity
 from clerksync.options import MAX_TIMEOUT_S, ClientOptions, Options, is_number, options_of
-from clerksync.policy import BUDGET_S, Decision, OnRemoved, Policy
+from clerksync.policy import BUDGET_S, Decision, FindTokens, OnRemoved, Policy
 from clerksync.resources import EnsuredOrganization, EnsuredUserProfile
 from clerksync.session import Session, refuse_after_fork
 from clerksync.stats import ClientStats
@@ -184,15 +184,16 @@ class Guard:
         self._client = client
         self._policy = Policy(client.stats, client.breaker, budget_s=budget_s, on_removed=on_removed)
 
-    def check(self, identity: Identity | None) -> Decision:
-        """Never raises because of SyncService, and never takes longer than the budget."""
-        attempt = self._policy.begin(self._client, identity)
+    def check(self, identity: Identity | None, find_tokens: FindTokens | None = None) -> Decision:
+        """As `clerksync.policy.Guard.check`."""
+        attempt = self._policy.begin(self._client, identity, find_tokens)
         if isinstance(attempt, Decision):
             return attempt
-        with attempt:
-            attempt.ensured = self._client.ensure_user_profile(
-                *attempt.question, session_token=attempt.session_token, timeout_s=self._policy.budget_s
-            )
+        for token in attempt.tokens():
+            with attempt:
+                attempt.ensured = self._client.ensure_user_profile(
+                    *attempt.question, session_token=token, timeout_s=attempt.timeout_s
+                )
         return attempt.decision
 
 

@@ -9,8 +9,10 @@ import type { UserProfile } from "./resources.js";
 
 /** What SyncService takes in one call. */
 export const MAX_BATCH = 1_000;
-/** How many characters of session tokens travel in one call. */
-export const MAX_TOKENS_LENGTH = 2 * 1024 * 1024;
+/** How large a call may be, in bytes; SyncService takes messages of 1.5 MiB. Only session tokens make one that large. */
+export const MAX_BYTES = 1024 * 1024;
+/** The most bytes that a question takes in a call besides ids and token: its time, the tags, the lengths. */
+const BESIDES = 32;
 /** More pairs than this do not wait: SyncService is too slow for them, and memory is not to grow. */
 export const MAX_WAITING = 10_000;
 const STUCK_AFTER_MS = 100;
@@ -29,13 +31,15 @@ export type CallMetadata = Readonly<Record<string, string>>;
 /** A pair to be asked for, and all who wait for its outcome. */
 export interface Question {
   readonly key: string;
+  /** What those who share it have in common. */
+  readonly sharedBy: string;
   readonly clerkUserId: string;
   readonly clerkOrgId: string;
   readonly metadata: CallMetadata;
   /** The latest that is known of the token; grows until the question is sent. */
   tokenIssuedAt: Date | undefined;
-  /** The token itself, where SyncService is to verify it: that of the latest who asked. */
-  sessionToken: string | undefined;
+  /** The token itself, where SyncService is to verify it. */
+  readonly sessionToken: string | undefined;
   /** When the last of those who wait gives up. */
   deadline: number;
   sent: boolean;
@@ -57,7 +61,7 @@ export type Send = (questions: readonly Question[]) => Promise<readonly (Ensured
 export class Batcher {
   readonly #send: Send;
   readonly #now: () => number;
-  /** The question that others may join, by pair. */
+  /** The question that others may join, by what they share. */
   readonly #open = new Map<string, Question>();
   readonly #onTheWay = new Set<readonly Question[]>();
   #waiting: Question[] = [];
@@ -80,7 +84,8 @@ export class Batcher {
       return Promise.reject(new ClientClosed("the client is closed"));
     }
     const key = keyOf(identity.clerkUserId, identity.clerkOrgId);
-    const open = this.#open.get(key);
+    const sharedBy = shared(key, identity.sessionToken);
+    const open = this.#open.get(sharedBy);
     if (open !== undefined && joins(open, identity)) {
       joined();
       return this.#wait(open, deadlineMs);
@@ -90,6 +95,7 @@ export class Batcher {
     }
     const question: Question = {
       key,
+      sharedBy,
       clerkUserId: identity.clerkUserId,
       clerkOrgId: identity.clerkOrgId,
       metadata,
@@ -100,7 +106,7 @@ export class Batcher {
       overtaken: false,
       waiters: new Set(),
     };
-    this.#open.set(key, question);
+    this.#open.set(sharedBy, question);
     this.#waiting.push(question);
     const answer = this.#wait(question, deadlineMs);
     const stuck = this.#now() - this.#lastLeftAt >= STUCK_AFTER_MS && this.#onTheWay.size < MOST_ON_THE_WAY;
@@ -189,34 +195,35 @@ export class Batcher {
   }
 
   #forget(question: Question): void {
-    if (this.#open.get(question.key) === question) {
-      this.#open.delete(question.key);
+    if (this.#open.get(question.sharedBy) === question) {
+      this.#open.delete(question.sharedBy);
     }
   }
 }
 
-/** How many of those who wait fit one call: SyncService takes messages of 4 MiB. */
+/** With a session token its text is shared as well: of two tokens that say the same one may be forged, and its
+ * refusal, or what the other one is told, is not for both. No id holds a space. */
+function shared(key: string, sessionToken: string | undefined): string {
+  return sessionToken === undefined ? key : `${key} ${sessionToken}`;
+}
+
+/** How many of those who wait one call has room for; a single one always fits. */
 function fitting(waiting: readonly Question[]): number {
-  let length = 0;
+  let room = MAX_BYTES;
   const most = Math.min(waiting.length, MAX_BATCH);
-  for (let index = 0; index < most; index += 1) {
-    length += waiting[index]?.sessionToken?.length ?? 0;
-    if (length > MAX_TOKENS_LENGTH) {
+  for (const [index, { key, sessionToken }] of waiting.slice(0, most).entries()) {
+    room -= key.length + (sessionToken?.length ?? 0) + BESIDES; // All of it is ASCII.
+    if (room < 0) {
       return index;
     }
   }
   return most;
 }
 
-/** Whether the outcome of a question will also be that of a token issued then: not if the one may be refused and the
- * other not. A question that has not left takes up the later token, which proves more. With a token to verify and
- * without one is not the same. */
-function joins(question: Question, identity: Identity): boolean {
+/** Whether the outcome of a question will also be that of a sign-in then: not if the one may be refused and the other
+ * not. A question that has not left takes up the later time, which proves more. */
+function joins(question: Question, { tokenIssuedAt: issuedAt }: Identity): boolean {
   const { tokenIssuedAt } = question;
-  const { tokenIssuedAt: issuedAt, sessionToken } = identity;
-  if ((sessionToken === undefined) !== (question.sessionToken === undefined)) {
-    return false;
-  }
   if (question.overtaken) {
     return false; // Who asks now is to hear of the removal.
   }
@@ -228,7 +235,6 @@ function joins(question: Question, identity: Identity): boolean {
       return false;
     }
     question.tokenIssuedAt = issuedAt;
-    question.sessionToken = sessionToken;
   }
   return true;
 }

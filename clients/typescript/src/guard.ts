@@ -1,5 +1,6 @@
 // The policy for a request: SyncService may be slow, away or broken, and the request goes on all the same.
 import { type BreakerState, CircuitBreaker } from "./breaker.js";
+import type { EnsuredProfile } from "./batching.js";
 import type { SyncClient } from "./client.js";
 import {
   CallFailed,
@@ -7,6 +8,7 @@ import {
   type ClerksyncError,
   DeadlineExceeded,
   type FailureKind,
+  type InvalidRequest,
   isClerksyncError,
   type Refused,
 } from "./errors.js";
@@ -79,7 +81,7 @@ export async function ensureForRequest(
   if (!kept && !guard.breaker.allows()) {
     return goesOn(guard, new CircuitOpen("not asked: it has failed too often just now"), options);
   }
-  const call = client.ensureUserProfile(identity, options.metadata ? { metadata: options.metadata } : {});
+  const call = ask(client, identity, options);
   try {
     const { profile, created } = await within(options.budgetMs ?? 50, call);
     if (!kept) {
@@ -125,6 +127,33 @@ function guardOf(client: SyncClient): Guard {
     guards.set(client, guard);
   }
   return guard;
+}
+
+/**
+ * A session token that is refused tells nothing of the user, who may have chosen what the request carries. So SyncService
+ * is asked once more without one: what holds then is what its policy has for this service.
+ */
+async function ask(client: SyncClient, identity: Identity, options: RequestOptions): Promise<EnsuredProfile> {
+  const call = options.metadata ? { metadata: options.metadata } : {};
+  try {
+    return await client.ensureUserProfile(identity, call);
+  } catch (refused) {
+    if (identity.sessionToken === undefined || !isAboutToken(refused)) {
+      throw refused;
+    }
+    return await client.ensureUserProfile({ ...identity, sessionToken: undefined }, call).catch((error) => {
+      throw isAboutToken(error) ? refused : error; // The first one tells what is wrong with the token.
+    });
+  }
+}
+
+function isAboutToken(error: unknown): boolean {
+  if (!isClerksyncError(error)) {
+    return false;
+  }
+  return error.kind === "invalid_request"
+    ? Object.keys((error as InvalidRequest).violations).join() === "session_token"
+    : error.kind === "refused" && (error as Refused).reason.startsWith("SESSION_TOKEN_");
 }
 
 /** The answer, or DeadlineExceeded after the budget. A later outcome is for the cache only. */

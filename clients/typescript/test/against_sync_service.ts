@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { credentials } from "@grpc/grpc-js";
-import { MembershipRemoved, SyncClient } from "../src/index.js";
+import { MembershipRemoved, SessionTokenRefused, SyncClient } from "../src/index.js";
 import { until } from "./fake_server.js";
 
 const [address = "", organization = "", ...files] = process.argv.slice(2);
@@ -15,6 +15,10 @@ const tokenIssuedAt = new Date();
 
 function identity(user: string) {
   return { clerkUserId: user, clerkOrgId: organization, tokenIssuedAt };
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof SessionTokenRefused ? error.reason : String(error);
 }
 
 /** The steps, each by the word that asks for it. */
@@ -29,6 +33,17 @@ const steps: Record<string, () => Promise<unknown>> = {
     const users = Array.from({ length: 20 }, (_, index) => `user_${index}`);
     const answers = await Promise.all(users.map((user) => client.ensureUserProfile(identity(user))));
     return { created: answers.filter(({ created }) => created).length, calls: client.stats().calls - calls };
+  },
+  // Tokens that are looked at, and are none.
+  long_tokens: async () => {
+    const sessionToken = "x".repeat(8_192);
+    const users = Array.from({ length: 1_000 }, (_, index) => `${index}`.padStart(255, "0"));
+    const refused = await Promise.all(
+      users.map((clerkUserId) =>
+        client.ensureUserProfile({ ...identity(clerkUserId), sessionToken }, { deadlineMs: 60_000 }).catch(reasonOf),
+      ),
+    );
+    return [...new Set(refused)];
   },
   organization: async () => {
     const { organization: found, created } = await client.ensureOrganization({ clerkOrgId: organization });

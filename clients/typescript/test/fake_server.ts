@@ -9,7 +9,7 @@ import {
   type ServerUnaryCall,
   type ServerWritableStream,
   type sendUnaryData,
-  type status,
+  status,
 } from "@grpc/grpc-js";
 import { UserProfileSchema } from "../src/gen/clerksync/v1/resources_pb.js";
 import {
@@ -49,6 +49,10 @@ export class FakeServer {
   failure: Failure | undefined;
   /** What asking for a user fails with. */
   readonly refusals = new Map<string, Failure>();
+  /** Session tokens that are refused. */
+  readonly badTokens = new Set<string>();
+  /** Whether asking for a profile without a session token is refused. */
+  mustProve = false;
   /** Whether no call is answered at all, and no stream says anything. */
   frozen = false;
   /** Milliseconds between checkpoints. */
@@ -163,7 +167,7 @@ export class FakeServer {
     if (this.frozen) {
       return;
     }
-    const failure = this.failure ?? this.refusals.get(call.request.clerkUserId);
+    const failure = this.failure ?? this.#refusal(call.request);
     if (failure === undefined) {
       answer(null, outcome);
     } else {
@@ -180,7 +184,7 @@ export class FakeServer {
     this.calls.push(call.request.requests.map(({ clerkUserId }) => clerkUserId));
     this.#remember(call.request.requests);
     const results = call.request.requests.map((request) => {
-      const failure = this.refusals.get(request.clerkUserId);
+      const failure = this.#refusal(request);
       return create(EnsureUserProfileResultSchema, {
         result: failure
           ? { case: "error", value: statusOf(failure) }
@@ -196,6 +200,16 @@ export class FakeServer {
     } else {
       answer({ code: this.failure.code, details: "told by the fake" });
     }
+  }
+
+  #refusal({ clerkUserId, sessionToken }: EnsureUserProfileRequest): Failure | undefined {
+    if (this.badTokens.has(sessionToken)) {
+      return { code: status.UNAUTHENTICATED, reason: "SESSION_TOKEN_INVALID" };
+    }
+    if (this.mustProve && sessionToken === "") {
+      return { code: status.UNAUTHENTICATED, reason: "SESSION_TOKEN_MISSING" };
+    }
+    return this.refusals.get(clerkUserId);
   }
 
   #outcome({ clerkUserId, clerkOrgId }: EnsureUserProfileRequest): EnsureUserProfileResponse {

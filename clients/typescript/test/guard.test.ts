@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { CircuitBreaker } from "../src/breaker.js";
-import { CircuitOpen, ensureForRequest, MembershipRemoved, requestStats } from "../src/index.js";
+import { CircuitOpen, ensureForRequest, MembershipRemoved, requestStats, SessionTokenRefused } from "../src/index.js";
 import { sleep, until } from "./fake_server.js";
 import { clientInSync, serverAndClient, who } from "./fixtures.js";
 
@@ -151,4 +151,30 @@ test("a token that is too old denies nobody", async (context) => {
   const outcome = await ensureForRequest(client, who("ada"), { budgetMs: 1_000 });
 
   assert.equal("unknown", outcome.kind);
+});
+
+test("a session token that is refused undoes no removal: who sends it is asked about without one", async (context) => {
+  const { server, client } = await serverAndClient(context);
+  server.badTokens.add("a.b.forged");
+  server.refusals.set("ada", { code: status.FAILED_PRECONDITION, reason: "MEMBERSHIP_REMOVED" });
+  const options = { budgetMs: 1_000 };
+
+  for (const sessionToken of ["a.b.good", "a.b.forged", "no token"]) {
+    assert.equal("refused", (await ensureForRequest(client, { ...who("ada"), sessionToken }, options)).kind);
+  }
+  const member = await ensureForRequest(client, { ...who("bob"), sessionToken: "a.b.forged" }, options);
+
+  assert.equal("profile", member.kind);
+  assert.deepEqual(["a.b.good", "a.b.forged", "a.b.forged"], server.sessionTokens);
+});
+
+test("where each request has to prove its session, one with a refused token is unknown, and told why", async (context) => {
+  const { server, client } = await serverAndClient(context);
+  server.badTokens.add("a.b.forged");
+  server.mustProve = true;
+
+  const outcome = await ensureForRequest(client, { ...who("ada"), sessionToken: "a.b.forged" }, { budgetMs: 1_000 });
+
+  assert.ok(outcome.kind === "unknown" && outcome.error instanceof SessionTokenRefused);
+  assert.equal("SESSION_TOKEN_INVALID", outcome.error.reason);
 });

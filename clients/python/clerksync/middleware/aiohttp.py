@@ -14,7 +14,8 @@ from clerksync.client import SyncClient
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_among, identity_in, ids_in_headers, with_token_in_headers
+from clerksync.middleware.incoming import identity_among, identity_in, ids_in_headers
+from clerksync.middleware.session_tokens import finder
 from clerksync.policy import BUDGET_S, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -58,11 +59,10 @@ def ensure_profile_middleware(
             identity = await identity
         if identity is None:
             return await handler(request)
-        if pass_session_token:
-            identity = with_token_in_headers(identity, request.headers)
+        find_tokens = finder(identity, request.headers.items(), wanted=pass_session_token)
         during = request_ids.set(ids_in_headers(request.headers))
         try:
-            decision = await guard.check(identity)
+            decision = await guard.check(identity, find_tokens)
             if decision.denied:
                 return web.json_response(decision.denial, status=403, headers={"Cache-Control": "no-store"})
             request[USER_PROFILE] = decision.profile

@@ -15,7 +15,8 @@ from clerksync.client import SyncClient
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_among, identity_in, ids_in_pairs, with_token_in_pairs
+from clerksync.middleware.incoming import identity_among, identity_in, ids_in_pairs
+from clerksync.middleware.session_tokens import finder
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -73,11 +74,10 @@ class EnsureProfileMiddleware:
         if identity is None:
             await self.app(scope, receive, send)
             return
-        if self._pass_session_token:
-            identity = with_token_in_pairs(identity, scope["headers"])
+        find_tokens = finder(identity, scope["headers"], wanted=self._pass_session_token)
         during = request_ids.set(ids_in_pairs(scope["headers"]))
         try:
-            decision = await self._guard.check(identity)
+            decision = await self._guard.check(identity, find_tokens)
             if decision.denied:
                 await _deny(decision, scope, send)
                 return

@@ -25,8 +25,9 @@ from clerksync import blocking
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.django_settings import configured
-from clerksync.middleware.incoming import identity_among, ids_in_headers, with_token_in_headers
-from clerksync.policy import Decision
+from clerksync.middleware.incoming import identity_among, ids_in_headers
+from clerksync.middleware.session_tokens import finder
+from clerksync.policy import Decision, FindTokens
 from clerksync.resources import UserProfile
 
 
@@ -100,22 +101,31 @@ def check(request: HttpRequest) -> Decision:
     Leaves the request's ids in the context: a thread serves other requests next, so whoever calls this undoes that.
     """
     identity = _identity(request)
-    return _known(request, identity) or _now(request, identity, configured().guard.check(identity))
+    if (known := _known(request, identity)) is not None:
+        return known
+    return _now(request, identity, configured().guard.check(identity, _find_tokens(request, identity)))
 
 
 async def acheck(request: HttpRequest) -> Decision:
     """As `check`, on an event loop, where each request has a context of its own."""
     identity = _identity(request)
-    return _known(request, identity) or _now(request, identity, await configured().async_guard.check(identity))
+    if (known := _known(request, identity)) is not None:
+        return known
+    decision = await configured().async_guard.check(identity, _find_tokens(request, identity))
+    return _now(request, identity, decision)
 
 
 def _identity(request: HttpRequest) -> Identity | None:
     identity = (configured().identify or identity_on_request)(request)
     if identity is not None:
-        if configured().pass_session_token:
-            identity = with_token_in_headers(identity, request.headers)
         request_ids.set(ids_in_headers(request.headers))
     return identity
+
+
+def _find_tokens(request: HttpRequest, identity: Identity | None) -> FindTokens | None:
+    if identity is None:
+        return None
+    return finder(identity, request.headers.items(), wanted=configured().pass_session_token)
 
 
 def _known(request: HttpRequest, identity: Identity | None) -> Decision | None:

@@ -21,7 +21,8 @@ from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.asgi import identity_in_scope
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_in, ids_in_headers, with_token_in_headers
+from clerksync.middleware.incoming import identity_in, ids_in_headers
+from clerksync.middleware.session_tokens import finder
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -63,11 +64,10 @@ def ensure_profile(
         if identity is None:
             yield None
             return
-        if pass_session_token:
-            identity = with_token_in_headers(identity, connection.headers)
+        find_tokens = finder(identity, connection.headers.items(), wanted=pass_session_token)
         during = request_ids.set(ids_in_headers(connection.headers))
         try:
-            decision = await guard.check(identity)
+            decision = await guard.check(identity, find_tokens)
             if decision.denied:
                 raise _denied(decision, connection)
             connection.state.user_profile = decision.profile

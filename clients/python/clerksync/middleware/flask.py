@@ -15,7 +15,8 @@ import flask
 from clerksync import blocking
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
-from clerksync.middleware.incoming import identity_among, ids_in_headers, with_token_in_headers
+from clerksync.middleware.incoming import identity_among, ids_in_headers
+from clerksync.middleware.session_tokens import finder
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -70,11 +71,11 @@ class EnsureProfile:
         flask.g.user_profile = None
         request = flask.request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  (Flask's own way)
         identity = self._identify(request)
+        find_tokens = None
         if identity is not None:
-            if self._pass_session_token:
-                identity = with_token_in_headers(identity, request.headers)
+            find_tokens = finder(identity, request.headers.items(), wanted=self._pass_session_token)
             request_ids.set(ids_in_headers(request.headers))
-        decision = self._guard.check(identity)
+        decision = self._guard.check(identity, find_tokens)
         flask.g.user_profile = decision.profile
         return decision
 

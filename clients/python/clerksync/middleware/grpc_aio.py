@@ -20,7 +20,8 @@ from clerksync.client import SyncClient
 from clerksync.identity import Identity
 from clerksync.metadata import request_ids
 from clerksync.middleware.guards import guard_of
-from clerksync.middleware.incoming import identity_in, ids_in_pairs, with_token_in_pairs
+from clerksync.middleware.incoming import identity_in, ids_in_pairs
+from clerksync.middleware.session_tokens import finder
 from clerksync.policy import BUDGET_S, Decision, OnRemoved
 from clerksync.resources import UserProfile
 
@@ -68,10 +69,10 @@ class EnsureProfileInterceptor(grpc.aio.ServerInterceptor):
         if identity is not None and not isinstance(identity, Identity):
             identity = await identity
         if identity is not None:
-            if self._pass_session_token:
-                identity = with_token_in_pairs(identity, handler_call_details.invocation_metadata)
-            request_ids.set(ids_in_pairs(handler_call_details.invocation_metadata))
-            decision = await self._guard.check(identity)
+            metadata = handler_call_details.invocation_metadata
+            find_tokens = finder(identity, metadata, wanted=self._pass_session_token)
+            request_ids.set(ids_in_pairs(metadata))
+            decision = await self._guard.check(identity, find_tokens)
             if decision.denied:
                 return _denying(decision)
             user_profile.set(decision.profile)

@@ -1,8 +1,6 @@
-"""What the middleware reads of a request: the claims that authentication has left there, its ids, and its token."""
+"""What the middleware reads of a request: the claims that authentication has left there, and its ids."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -15,13 +13,6 @@ NAMES: Final = ("clerk_auth", "clerk_claims", "clerk_payload", "clerk", "clerk_u
 """Under which names integrations of Clerk leave something on a request; in this order."""
 _WITHIN: Final = ("payload", "decoded", "claims", "clerk_claims", "decoded_token")
 """And where in it the claims are, if it is not the claims themselves."""
-
-
-_COOKIE: Final = "__session"
-_BETWEEN_COOKIES: Final = re.compile("[;,]")
-"""Django joins the values of several headers by commas, these too."""
-_JWT: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
-_LONGEST_TOKEN: Final = 8192
 
 
 def identity_among(get: Callable[[str], object]) -> Identity | None:
@@ -83,50 +74,11 @@ def ids_in_pairs(pairs: Iterable[tuple[str | bytes, str | bytes]]) -> RequestIds
     request_id = traceparent = None
     for name, value in pairs:
         if name in {b"x-request-id", "x-request-id"}:
-            request_id = _text(value)
+            request_id = text_of(value)
         elif name in {b"traceparent", "traceparent"}:
-            traceparent = _text(value)
+            traceparent = text_of(value)
     return RequestIds(request_id, traceparent)
 
 
-def _text(value: str | bytes) -> str:
+def text_of(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def with_token_in_headers(identity: Identity, headers: Headers) -> Identity:
-    """The identity with the session token that the request carries, for SyncService to verify.
-
-    Where Clerk's libraries look for it: in `Authorization: Bearer …`, else in the cookie `__session`. An identity that
-    has a token already keeps it.
-    """
-    if identity.session_token is not None:
-        return identity
-    return _with(identity, headers.get("authorization"), headers.get("cookie"))
-
-
-def with_token_in_pairs(identity: Identity, pairs: Iterable[tuple[str | bytes, str | bytes]]) -> Identity:
-    """The same, from names in lower case and values, as ASGI and gRPC have them."""
-    if identity.session_token is not None:
-        return identity
-    authorization: str | None = None
-    cookies: list[str] = []  # HTTP/2 may send several.
-    for name, value in pairs:
-        if name in {b"authorization", "authorization"}:
-            authorization = _text(value)
-        elif name in {b"cookie", "cookie"}:
-            cookies.append(_text(value))
-    return _with(identity, authorization, ";".join(cookies))
-
-
-def _with(identity: Identity, authorization: str | None, cookie: str | None) -> Identity:
-    scheme, _, token = (authorization or "").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not _is_jwt(token):
-        named = (part.strip().partition("=") for part in _BETWEEN_COOKIES.split(cookie or ""))
-        token = next((value for name, _, value in named if name == _COOKIE and _is_jwt(value)), "")
-    return replace(identity, session_token=token) if token else identity
-
-
-def _is_jwt(token: str) -> bool:
-    """Other tokens, such as keys of an API, are nobody's session, and are not passed on."""
-    return len(token) <= _LONGEST_TOKEN and _JWT.fullmatch(token) is not None
