@@ -29,7 +29,10 @@ def refuse_the_rest(app: web.Application) -> None:
 
 async def _expect(request: web.Request) -> None:
     if request.headers["Expect"].lower() != "100-continue":
-        raise web.HTTPExpectationFailed(text="expected 100-continue")
+        refusal = web.HTTPExpectationFailed(text="expected 100-continue")
+        # Whether its body will come, nobody knows.
+        refusal.force_close()
+        raise refusal
     if request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # It does not count as the beginning of the answer.

@@ -4,72 +4,17 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import bodies
 import pytest
 from stack import Stack, new_svix_id, now_ms
+from webhook.peers import HEAD, MIB
 
 from bench.cpu import memory_bytes
 from clerksync_server import http_connections
 from clerksync_server.http_connections import HEADERS_S
 from clerksync_server.webhook_front import reading
-
-MIB = 1024 * 1024
-HEAD = b"POST /webhooks/clerk HTTP/1.1\r\nHost: front\r\n"
-
-
-class Peer:
-    """One connection to a server, of which every byte is chosen."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, data: bytes) -> None:
-        """As much as the other side still takes."""
-        with contextlib.suppress(ConnectionError):
-            self.writer.write(data)
-            await self.writer.drain()
-
-    async def status(self) -> int:
-        """Of the next answer; 0 if the connection ends instead."""
-        try:
-            head = await self.reader.readuntil(b"\r\n\r\n")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return 0
-        length = next(
-            (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0
-        )
-        await self.reader.readexactly(length)
-        return int(head.split()[1])
-
-    async def is_ended(self, within_s: float) -> bool:
-        try:
-            async with asyncio.timeout(within_s):
-                while await self.reader.read(MIB):
-                    pass
-        except TimeoutError:
-            return False
-        except ConnectionError:
-            pass
-        return True
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Callable[[str], Any]]:
-    """Opens connections to the host and port of a URL, and ends them with the test."""
-    peers: list[Peer] = []
-
-    async def opened(url: str) -> Peer:
-        host, port = url.split("/")[2].split(":")
-        peers.append(Peer(*await asyncio.open_connection(host, int(port))))
-        return peers[-1]
-
-    yield opened
-    for peer in peers:
-        peer.writer.transport.abort()
 
 
 async def test_headers_may_not_take_long(stack: Stack, connect: Any) -> None:
@@ -111,20 +56,6 @@ async def test_as_many_connections_as_are_allowed(start_stack: Any, connect: Any
     ended = [await peer.is_ended(0.1) for peer in silent]
     assert answer.outcome == "applied"
     assert ended == [True] * 41 + [False] * 19
-
-
-async def test_all_connections_are_being_answered(start_stack: Any, connect: Any) -> None:
-    """Where as many requests as may be connected are being read the next connection is told 503 at once."""
-    stack = await start_stack(CLERKSYNC_HTTP_MAX_CONNECTIONS="5")
-    busy = [await connect(stack.webhook_url) for _ in range(5)]
-    for peer in busy:
-        await peer.send(HEAD + b"Content-Length: 10\r\n\r\n")
-    await asyncio.sleep(0.2)
-
-    assert [await (await connect(stack.webhook_url)).status() for _ in range(3)] == [503] * 3
-    for peer in busy:
-        await peer.send(b"0123456789")
-    assert [await peer.status() for peer in busy] == [400] * 5
 
 
 async def test_headers_have_a_largest_size(stack: Stack, connect: Any) -> None:

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         le=100_000,
         validation_alias="CLERKSYNC_HTTP_MAX_CONNECTIONS",
         description="The most connections to one webhook front, 1 to 100,000. Where there are more, the one that has "
-        "waited longest without a request is closed. Each takes a file descriptor.",
+        "waited longest without a whole request is closed. Each takes a file descriptor.",
     )
     ops_listen: ListenAddress = Field(
         default=Address("127.0.0.1", 9090),
