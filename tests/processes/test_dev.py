@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from running import COMMAND, Running, run, until
+from stack import WEBHOOK_SECRET
 
 from clerksync_server.dev.database import running_dev_dsn
 
@@ -92,12 +93,15 @@ async def test_parent_killed(data_dir: Path) -> None:
 
 
 async def test_with_a_database_of_ones_own(empty_database: str, data_dir: Path) -> None:
-    """With DATABASE_URL set, that database is migrated and used, and no Postgres is started."""
-    environment = {"CLERKSYNC_DATA_DIR": str(data_dir), "DATABASE_URL": empty_database}
+    """With DATABASE_URL set, that database is migrated and used, and no Postgres is started; nothing given is shown."""
+    given = {"DATABASE_URL": empty_database, "CLERK_WEBHOOK_SECRET": WEBHOOK_SECRET}
+    environment = {"CLERKSYNC_DATA_DIR": str(data_dir), **given}
     async with Running("dev", environment=environment) as process:
         await serving(process)
 
         assert answers(process.out) == STORY
+        assert 'psql "$DATABASE_URL" -c' in process.out
+        assert not any(value in process.out + process.err for value in given.values())
         assert postgres_processes(data_dir) == []
         connection = await asyncpg.connect(empty_database)
         assert await connection.fetchval("select count(*) from user_profile") == 2

@@ -119,6 +119,20 @@ async def test_a_front_that_cannot_be_reached() -> None:
     assert "marked" not in ended.stdout + ended.stderr
 
 
+async def test_what_a_terminal_would_obey(stack: Stack) -> None:
+    """`clerksync explain` and `deliveries` show escape sequences in what Clerk says, and do not send them."""
+    evil = "Acme\x1b]0;owned\x07\x1b[2J\u202e"
+    at = now_ms()
+    await stack.post(bodies.organization("created", "org_1", at=at, name=evil))
+    await stack.post(bodies.membership("created", "user_1", "org_1", at=at, joined_at=at))
+    environment = {"CLERKSYNC_SERVICE_TARGET": stack.target}
+
+    explained = await in_thread(lambda: run("explain", "user_1", "org_1", environment=environment))
+
+    assert r"Acme\x1b]0;owned\x07\x1b[2J\u202e" in explained.stdout
+    assert not any(each in explained.stdout for each in "\x1b\x07\u202e")
+
+
 async def test_commands_of_operators(stack: Stack) -> None:
     """`clerksync send-event`, `deliveries` and `doctor` work against a running stack."""
     environment = {

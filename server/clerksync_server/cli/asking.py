@@ -1,17 +1,15 @@
-"""How the operators' commands ask SyncService, and show times and tables."""
+"""How the operators' commands ask SyncService, and read times in its answers."""
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 import grpc.aio
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
-from rich.table import Table
 
 from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.cli.showing import printable
 from clerksync_server.settings import load_settings
 from clerksync_server.settings.encryption import asking_problems, client_credentials
 from clerksync_server.webhook_front.client import connect
@@ -38,26 +36,10 @@ def ask(stub: Any, call: Callable[[Any], Awaitable[_Answer]]) -> _Answer:
     except grpc.aio.AioRpcError as error:
         where = f" (SyncService at {target})" if error.code() is grpc.StatusCode.UNAVAILABLE else ""
         kind = CallRefused if error.code() is grpc.StatusCode.FAILED_PRECONDITION else CommandFailed
-        raise kind(f"{error.code().name}: {error.details()}{where}") from None
-
-
-def console() -> Console:
-    # Off a terminal, lines are for grep: wide enough not to be folded.
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 250)
+        raise kind(f"{error.code().name}: {printable(error.details() or '')}{where}") from None
 
 
 def time_of(message: Message, field: str) -> str:
     """The time in a field, or nothing if it is unset."""
     timestamp: Timestamp = getattr(message, field)
     return timestamp.ToJsonString() if message.HasField(cast("Any", field)) else ""
-
-
-def print_values(values: Mapping[str, str]) -> None:
-    """A line for each value that there is."""
-    table = Table(box=None, show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, value in values.items():
-        if value:
-            table.add_row(name, value)
-    console().print(table)

@@ -1,15 +1,16 @@
 """`clerksync deliveries`: the ledger of webhook deliveries, through SyncService."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.table import Table
 
 from clerksync.v1 import delivery_service_pb2, delivery_service_pb2_grpc, resources_pb2
-from clerksync_server.cli.asking import TIMEOUT_S, CallRefused, ask, console, print_values, time_of
+from clerksync_server.cli.asking import TIMEOUT_S, CallRefused, ask, time_of
+from clerksync_server.cli.showing import console, print_table, print_values, printable
 from clerksync_server.database.connection import Database
 from clerksync_server.database.deliveries import Outcome
 from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES
@@ -47,18 +48,19 @@ def list_(
     if outcome is not None:
         request.outcome = DELIVERY_OUTCOMES[Outcome(outcome.value)]
     response = _ask(lambda stub: stub.ListDeliveries(request, timeout=TIMEOUT_S))
-    table = Table(box=None)
-    for column in ("received", "svix-id", "type", "outcome", "reason"):
-        table.add_column(column, overflow="fold")
-    for delivery in response.deliveries:
-        table.add_row(
-            time_of(delivery, "receive_time"),
-            delivery.svix_id,
-            delivery.event_type or "-",
-            outcome_of(delivery),
-            delivery.quarantine_reason,
-        )
-    console().print(table)
+    print_table(
+        ("received", "svix-id", "type", "outcome", "reason"),
+        (
+            (
+                time_of(delivery, "receive_time"),
+                delivery.svix_id,
+                delivery.event_type or "-",
+                outcome_of(delivery),
+                delivery.quarantine_reason,
+            )
+            for delivery in response.deliveries
+        ),
+    )
     if response.next_page_token:
         console().print(f"… and more: raise --limit above {limit} to see them.")
 
@@ -75,7 +77,9 @@ def show(
     response = _ask(lambda stub: stub.GetDelivery(request, timeout=TIMEOUT_S))
     _print(response.delivery)
     if body:
-        typer.echo(response.delivery.body.decode(errors="backslashreplace"))
+        text = response.delivery.body.decode(errors="backslashreplace")
+        # A file gets it byte for byte.
+        typer.echo(printable(text, but="\n\t") if sys.stdout.isatty() else text)
 
 
 @app.command()
@@ -97,7 +101,7 @@ def redrive(
             stuck += 1
             continue
         reason = response.delivery.quarantine_reason
-        typer.echo(f"{quarantined_id}: {outcome_of(response.delivery)}{f' ({reason})' if reason else ''}")
+        typer.echo(f"{quarantined_id}: {outcome_of(response.delivery)}{f' ({printable(reason)})' if reason else ''}")
         stuck += response.delivery.outcome == resources_pb2.DELIVERY_OUTCOME_QUARANTINED
     if not ids:
         typer.echo("nothing is quarantined")

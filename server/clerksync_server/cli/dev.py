@@ -47,12 +47,14 @@ def dev(
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     settings = load_settings(dev_problems)
     configure_logs(settings)
+    made = _Made()
     changes: dict[str, Any] = {"shutdown_grace_s": min(settings.shutdown_grace_s, _MAX_GRACE_S)}
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         if not settings.webhook_secrets:
             secret = read_webhook_secret(settings.data_dir) or make_webhook_secret(settings.data_dir)
             changes["webhook_secrets"] = (SecretStr(secret),)
+            made = made._replace(secret=secret)
     except OSError as error:
         raise CommandFailed(f"CLERKSYNC_DATA_DIR: {settings.data_dir} cannot be used: {error.strerror}") from None
     postgres = None if settings.database_url else dev_postgres(settings.data_dir)
@@ -62,9 +64,17 @@ def dev(
         with postgres or nullcontext():
             if postgres is not None:
                 changes |= {"database_url": SecretStr(postgres.dsn), "database_direct_url": None}
-            run(_run(settings.model_copy(update=changes), play_story=story))
+                made = made._replace(dsn=postgres.dsn)
+            run(_run(settings.model_copy(update=changes), made, play_story=story))
     except KeyboardInterrupt:
         pass
+
+
+class _Made(NamedTuple):
+    """What was made here, for this machine alone, and may be shown; None for what was given."""
+
+    dsn: str | None = None
+    secret: str | None = None
 
 
 class _TlsHints(NamedTuple):
@@ -93,7 +103,7 @@ def _tls_hints(files: TlsFiles | None) -> _TlsHints:
     )
 
 
-async def _run(settings: Settings, *, play_story: bool) -> None:
+async def _run(settings: Settings, made: _Made, *, play_story: bool) -> None:
     assert settings.database_url is not None
     dsn = settings.database_url.get_secret_value()
     await migrate(dsn)
@@ -113,19 +123,22 @@ async def _run(settings: Settings, *, play_story: bool) -> None:
                 dsn=dsn,
                 console=console,
             )
-        _print_hints(console, settings, application, sample_story, url, target)
+        _print_hints(console, settings, made, application, sample_story, url, target)
         await application.wait_for_signal()
     finally:
         await application.stop()
 
 
 def _print_hints(  # noqa: PLR0917
-    console: Console, settings: Settings, application: Application, story: Story, url: str, target: str
+    console: Console, settings: Settings, made: _Made, application: Application, story: Story, url: str, target: str
 ) -> None:
     """Lines to paste into a second terminal."""
     secret = settings.webhook_secret_texts[0]
     ops = f"http://{application.ops_address.reachable()}" if application.ops_address else ""
-    assert settings.database_url is not None
+    database = shlex.quote(made.dsn) if made.dsn else '"$DATABASE_URL"'
+    database_hint = "" if made.dsn else ", with DATABASE_URL as here"
+    secret_hint = f"; the secret is {made.secret}" if made.secret else ", with the variable of the secret as here"
+    variable = f"CLERK_WEBHOOK_SECRET={made.secret} " if made.secret else ""
     body = json.dumps(sample_event("organization.created"), separators=(",", ":"))
     headers = signed_headers(secret, "msg_by_hand", body.encode())
     curl = " ".join(["curl -i", shlex.quote(url), *(f"-H {shlex.quote(f'{k}: {v}')}" for k, v in headers.items())])
@@ -134,11 +147,11 @@ def _print_hints(  # noqa: PLR0917
     tls = _tls_hints(client_files(settings))
     lines = f"""Serving until Ctrl-C. Try, in a second terminal:
 
-  # the tables
-  psql {shlex.quote(settings.database_url.get_secret_value())} -c 'select * from user_profile'
+  # the tables{database_hint}
+  psql {database} -c 'select * from user_profile'
 
-  # webhooks; the secret is {secret}
-  CLERK_WEBHOOK_SECRET={secret} {sys.argv[0]} send-event --sample organizationMembership.created --url {url}
+  # webhooks{secret_hint}
+  {variable}{sys.argv[0]} send-event --sample organizationMembership.created --url {url}
   # … or by hand; this signature is good for 5 minutes
   {curl} -d {shlex.quote(body)}
 

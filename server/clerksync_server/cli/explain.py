@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from clerksync.v1 import sync_service_pb2, sync_service_pb2_grpc
-from clerksync_server.cli.asking import TIMEOUT_S, ask, console, print_values, time_of
+from clerksync_server.cli.asking import TIMEOUT_S, ask, time_of
 from clerksync_server.cli.deliveries import outcome_of
+from clerksync_server.cli.showing import print_table, print_values, printable
 
 
 def explain(
@@ -19,7 +19,7 @@ def explain(
     response: sync_service_pb2.ExplainUserProfileResponse = ask(
         sync_service_pb2_grpc.SyncServiceStub, lambda stub: stub.ExplainUserProfile(request, timeout=TIMEOUT_S)
     )
-    typer.echo(response.summary + "\n")
+    typer.echo(printable(response.summary, but="\n") + "\n")
     print_values(
         {
             "role": response.user_profile.role,
@@ -36,11 +36,18 @@ def explain(
         }
     )
     if response.deliveries:
-        table = Table(box=None, title="The last deliveries concerning them", title_justify="left")
-        for column in ("committed", "svix-id", "type", "outcome", "because"):
-            table.add_column(column, overflow="fold")
-        for delivery in response.deliveries:
-            committed = time_of(delivery, "commit_time")
-            table.add_row(committed, delivery.svix_id, delivery.event_type, outcome_of(delivery), delivery.explanation)
-        console().print()
-        console().print(table)
+        typer.echo()
+        print_table(
+            ("committed", "svix-id", "type", "outcome", "because"),
+            (
+                (
+                    time_of(delivery, "commit_time"),
+                    delivery.svix_id,
+                    delivery.event_type,
+                    outcome_of(delivery),
+                    delivery.explanation,
+                )
+                for delivery in response.deliveries
+            ),
+            title="The last deliveries concerning them",
+        )

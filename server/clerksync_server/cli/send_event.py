@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import typer
 
 from clerksync_server.cli.failure import CommandFailed
+from clerksync_server.cli.showing import printable
 from clerksync_server.dev.sample_events import SAMPLE_NAMES, sample_event
 from clerksync_server.dev.sender import post_event
 from clerksync_server.dev.webhook_secret import read_webhook_secret
@@ -41,21 +44,42 @@ def send_event(
         raise CommandFailed("CLERK_WEBHOOK_SECRET is not set, and `clerksync dev` has not made one in this folder")
     body = _sample_body(sample, changes or []) if sample is not None else _file_body(file, changes or [])
     target = url or f"http://{settings.http_listen.reachable()}{PATH}"
+    shown = _without_password(target)
     svix_id = svix_id or f"msg_{secrets.token_hex(12)}"
     try:
         status, answer = asyncio.run(post_event(target, secret, svix_id, body))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        reason = str(error).replace(target, shown := _without_password(target)) or type(error).__name__
-        raise CommandFailed(f"{shown} could not be reached: {reason}") from None
-    typer.echo(f"{svix_id}: {status} {answer}")
+        raise CommandFailed(f"{shown} could not be reached: {_reason(error)}") from None
+    typer.echo(f"{svix_id}: {status} {printable(answer)}")
     if status >= 300:
         raise typer.Exit(1)
 
 
 def _without_password(url: str) -> str:
-    """A front behind a proxy may ask for one."""
-    before, at, host = url.rpartition("@")
-    return f"{before.partition('//')[0]}//{host}" if at else url
+    """Scheme, host, port and path. A front behind a proxy may ask for a password. Raises CommandFailed."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = parts = None
+    if parts is None or parts.scheme not in ("http", "https") or not host:
+        raise CommandFailed(f"--url: expected http://HOST:PORT{PATH}, or https")
+    if "@" in parts.path + parts.query + parts.fragment:
+        # Otherwise a part of the password would be taken for the path.
+        raise CommandFailed("--url: write /, ?, # and @ in a user or a password as %2F, %3F, %23 and %40")
+    host = f"[{host}]" if ":" in host else host
+    return printable(f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}")
+
+
+def _reason(error: Exception) -> str:
+    """Texts of libraries may hold the URL."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientSSLError):
+        # What is no number of the system's is one of the resolver's.
+        number = error.errno or 0
+        return os.strerror(number) if number > 0 else "the host is not known" if number else type(error).__name__
+    return type(error).__name__
 
 
 def _file_body(file: Path | None, changes: list[str]) -> bytes:
@@ -63,9 +87,13 @@ def _file_body(file: Path | None, changes: list[str]) -> bytes:
     if changes:
         raise typer.BadParameter("--set changes samples only; a file is sent byte for byte")
     try:
-        return file.read_bytes()
+        body = file.read_bytes()
+        body.decode()
     except OSError as error:
         raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandFailed(f"{file} is not UTF-8, and only that can be signed") from None
+    return body
 
 
 def _sample_body(name: str, changes: list[str]) -> bytes:
