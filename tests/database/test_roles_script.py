@@ -1,6 +1,7 @@
 """roles.sql as an administrator runs it: again, for a new password, with the wrong variables, with odd names."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import bodies
@@ -12,12 +13,15 @@ from database.logins import (
     WAYS_OUT,
     Login,
     Logins,
+    make_logins,
     names_of,
     refused,
     rights_of,
     run_script,
 )
 from stack import Stack, now_ms
+
+from clerksync_server.database.migrate import migrate
 
 
 async def test_the_script_may_be_run_again_and_takes_back_what_was_added(
@@ -197,6 +201,28 @@ async def test_the_owner_of_the_tables_cannot_be_named_as_the_service(logins: Lo
 
     assert 0 != refusal.returncode
     assert f"{logins.owner.name} owns " in refusal.stderr
+
+
+async def test_an_administrator_need_not_be_a_superuser(empty_database: str, admin: Any) -> None:
+    """Who owns the database and may make roles runs it, before the migration and after."""
+    name = f"admin_{empty_database[-8:]}"
+    await admin.execute(
+        f"create role {name} login createrole password 'secret';"
+        f'alter database "{await admin.fetchval("select current_database()")}" owner to {name}'
+    )
+    for group in ("clerksync_service", "clerksync_reader"):
+        if not await admin.fetchval("select exists (select from pg_roles where rolname = $1)", group):
+            await admin.execute(f"create role {group}")
+        await admin.execute(f"grant {group} to {name} with admin option")
+    url = urlsplit(empty_database)
+    dsn = url._replace(netloc=f"{name}:secret@{url.hostname}:{url.port}").geturl()
+
+    made = await make_logins(dsn)
+    await migrate(made.owner.dsn)
+    again = run_script(dsn, owner=made.owner.name, service=made.service.name, reader=made.reader.name)
+
+    assert 0 == again.returncode, again.stderr
+    assert RIGHTS_OF_THE_SERVICE == await rights_of(admin, made.service)
 
 
 async def test_names_may_need_quotes(empty_database: str, admin: Any) -> None:

@@ -40,6 +40,7 @@ declare
     service constant text := current_setting('clerksync.service');
     reader constant text := nullif(current_setting('clerksync.reader'), '');
     role_name text;
+    schema_name name;
     membership record;
 begin
     if '' in (owner, service) then
@@ -114,10 +115,13 @@ begin
     end loop;
     foreach role_name in array array_remove(array[service, reader, 'clerksync_service', 'clerksync_reader'], null) loop
         execute format('revoke create on database %I from %I', current_database(), role_name);
-        execute format('revoke create on schema public from %I', role_name);
-        if exists (select from pg_namespace where nspname = 'clerksync') then
-            execute format('revoke create on schema clerksync from %I', role_name);
-        end if;
+        for schema_name in
+            select n.nspname from pg_namespace as n cross join aclexplode(n.nspacl) as privilege
+            where n.nspname in ('public', 'clerksync') and privilege.grantee = (select oid from pg_roles where rolname = role_name)
+                and privilege.privilege_type = 'CREATE'
+        loop
+            execute format('revoke create on schema %I from %I', schema_name, role_name);
+        end loop;
     end loop;
 end
 $make_roles$;
@@ -292,17 +296,17 @@ begin
         end loop;
 
         -- To revoke a right to a table revokes it of each column too.
-        continue when round = 2 or to_regclass('clerksync.schema_version') is null;
+        continue when round = 2 or not exists (select from pg_namespace where nspname = 'clerksync');
         for grants in
-            select format('grant %s on %s to clerksync_service', privilege, to_regclass(name))
-            from jsonb_object_keys(needed) as name
-            cross join jsonb_array_elements_text(needed -> name) as privilege
-            where case
-                when to_regclass(name) is null then false
+            select format('grant %s on %s to clerksync_service', privilege, t.oid::regclass)
+            from pg_class as t
+            join pg_namespace as n on n.oid = t.relnamespace
+            cross join jsonb_array_elements_text(needed -> (n.nspname || '.' || t.relname)) as privilege
+            where t.relkind in ('r', 'p') and case
                 when privilege like '% (%)' then not has_column_privilege(
-                    services, to_regclass(name), substring(privilege from '\((.*)\)'), split_part(privilege, ' ', 1)
+                    services, t.oid, substring(privilege from '\((.*)\)'), split_part(privilege, ' ', 1)
                 )
-                else not has_table_privilege(services, to_regclass(name), privilege)
+                else not has_table_privilege(services, t.oid, privilege)
             end
         loop
             execute grants;
