@@ -20,7 +20,7 @@ RIGHTS_OF_THE_SERVICE = {
     "public.organization": ALL_RIGHTS,
     "public.user_profile": ALL_RIGHTS,
     "clerksync.membership_tombstone": ALL_RIGHTS,
-    "clerksync.deleted_entity": ALL_RIGHTS - {"DELETE"},
+    "clerksync.deleted_entity": {"SELECT", "INSERT", "UPDATE (deleted_at)"},
     "clerksync.webhook_delivery": ALL_RIGHTS,
     "clerksync.removal": ALL_RIGHTS - {"UPDATE"},
     "clerksync.removal_epoch": {"SELECT", "INSERT"},
@@ -60,6 +60,7 @@ SCHEMA_CHANGES = [
     "update clerksync.schema_version set version_num = '0001'",
     "delete from clerksync.schema_version",
     "delete from clerksync.deleted_entity",
+    "update clerksync.deleted_entity set clerk_id = 'user_other'",
     "update clerksync.removal set logged_at = now()",
     "delete from clerksync.removal_epoch",
     "comment on table public.user_profile is 'mine'",
@@ -125,6 +126,8 @@ async def make_logins(admin_dsn: str) -> Logins:
     assert 0 == done.returncode, done.stderr
     admin = await asyncpg.connect(admin_dsn)
     try:
+        # As docs/security/database.md asks for on Postgres 14 and older.
+        await admin.execute("revoke create on schema public from public")
         for name in names.values():
             await admin.execute(f"alter role {name} password 'secret'")
     finally:
@@ -139,7 +142,7 @@ async def make_logins(admin_dsn: str) -> Logins:
 
 
 async def rights_of(admin: Any, login: Login) -> dict[str, set[str]]:
-    """What a login may do to each table of ours, and to others in the two schemas."""
+    """What a login may do to each table of ours, and to others in the two schemas; to columns where not to all."""
     rows = await admin.fetch(
         """
         select n.nspname || '.' || t.relname as table, privilege
@@ -150,6 +153,15 @@ async def rights_of(admin: Any, login: Login) -> dict[str, set[str]]:
         where t.relkind in ('r', 'v', 'S') and n.nspname in ('public', 'clerksync')
             and case when t.relkind <> 'S' then has_table_privilege($1, t.oid, privilege)
                 else privilege = 'UPDATE' and has_sequence_privilege($1, t.oid, 'usage, select, update') end
+        union all
+        select n.nspname || '.' || t.relname, privilege || ' (' || a.attname || ')'
+        from pg_class as t
+        join pg_namespace as n on n.oid = t.relnamespace
+        join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+        cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) as privilege
+        where t.relkind in ('r', 'v') and n.nspname in ('public', 'clerksync')
+            and has_column_privilege($1, t.oid, a.attnum, privilege)
+            and not has_table_privilege($1, t.oid, privilege)
         """,
         login.name,
     )

@@ -96,9 +96,18 @@ def from_secrets(workload: Manifest) -> dict[str, tuple[str, str]]:
 
 def mounted_secrets(workload: Manifest) -> dict[str, str]:
     """The Secrets that the workload has as files: {name of the Secret: folder}."""
+    return _mounted(workload, "secret", "secretName")
+
+
+def mounted_config_maps(workload: Manifest) -> dict[str, str]:
+    """The ConfigMaps that the workload has as files: {name of the ConfigMap: folder}."""
+    return _mounted(workload, "configMap", "name")
+
+
+def _mounted(workload: Manifest, kind: str, name: str) -> dict[str, str]:
     folders = {mount["name"]: mount["mountPath"] for mount in container(workload).get("volumeMounts", [])}
-    secrets = [volume for volume in pod(workload).get("volumes", []) if "secret" in volume]
-    return {volume["secret"]["secretName"]: folders[volume["name"]] for volume in secrets}
+    volumes = [volume for volume in pod(workload).get("volumes", []) if kind in volume]
+    return {volume[kind][name]: folders[volume["name"]] for volume in volumes}
 
 
 def matches(selector: Manifest, labels: dict[str, str]) -> bool:

@@ -4,6 +4,7 @@ Each rule is checked on the files as they stand and, where kubectl is installed,
 """
 
 import re
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from deploy.manifests import (
     from_secrets,
     kustomizations,
     load,
+    mounted_config_maps,
     of_kind,
     workloads,
 )
@@ -106,6 +108,28 @@ def test_the_example_secrets_are_those_referred_to() -> None:
 
     assert values.keys() == {reference for workload in files for reference in from_secrets(workload).values()}
     assert all(re.search(r"\bUSER:PASSWORD@HOST\b|_REPLACE_ME$", value) for value in values.values())
+
+
+def test_the_example_urls_verify_postgres_by_a_file_that_is_mounted() -> None:
+    """Each asks for verify-full, by a CA from the ConfigMap that whoever reads the URL has mounted."""
+    urls = {
+        secret["metadata"]["name"]: dict(parse_qsl(urlsplit(value).query))
+        for secret in yaml.safe_load_all(SECRETS_EXAMPLE.read_text())
+        for key, value in secret["stringData"].items()
+        if key.endswith("_URL")
+    }
+    readers = {
+        name: workload
+        for workload in workloads(load(FILES)).values()
+        for name, _ in from_secrets(workload).values()
+        if name in urls
+    }
+
+    assert {"clerksync-database", "clerksync-database-owner"} == urls.keys() == readers.keys()
+    for name, options in urls.items():
+        folder, file = options.pop("sslrootcert").rsplit("/", 1)
+        assert ({"sslmode": "verify-full"}, "ca.crt") == (options, file)
+        assert folder == mounted_config_maps(readers[name])["clerksync-database-ca"]
 
 
 def test_no_kustomization_makes_secrets() -> None:

@@ -66,7 +66,7 @@ async def test_redrive_applies_what_is_understood_by_now(stack: Stack) -> None:
     body = json.dumps(bodies.membership("created", "user_1", "org_1", at=now_ms(), joined_at=now_ms())).encode()
     await stack.post(b"not yet understood", svix_id="msg_1")
     await stack.rows(
-        "update clerksync.webhook_delivery set body = $1 where svix_id = 'msg_1' returning true", body
+        "update clerksync.webhook_delivery set body = $1, body_sha256 = sha256($1) returning true", body
     )  # As if the code of that day had not understood this body.
 
     redriven = await stack.deliveries.RedriveDelivery(delivery_service_pb2.RedriveDeliveryRequest(svix_id="msg_1"))
@@ -86,7 +86,7 @@ async def test_a_resend_of_what_is_quarantined(stack: Stack) -> None:
     first = await stack.post(b"not understood", svix_id=svix_id)
     repeat = await stack.post(b"not understood", svix_id=svix_id)
     body = json.dumps(bodies.organization("created", "org_1", at=now_ms())).encode()
-    await stack.rows("update clerksync.webhook_delivery set body = $1 returning true", body)
+    await stack.rows("update clerksync.webhook_delivery set body = $1, body_sha256 = sha256($1) returning true", body)
     understood = await stack.post(body, svix_id=svix_id)
 
     assert [first.outcome, repeat.outcome, understood.outcome] == ["quarantined", "duplicate", "applied"]

@@ -144,6 +144,39 @@ async def test_a_body_that_was_changed_in_the_database_is_refused(start_stack: A
     assert "BODY_UNREADABLE" == error_info(caught.value).reason
 
 
+@pytest.mark.parametrize(
+    ("keys", "change"),
+    [
+        (OLD, "body = (select body from clerksync.webhook_delivery where svix_id = 'msg_other')"),
+        (OLD, "body_key = null, body = '{}'"),
+        ("", "body = '{}'"),
+    ],
+    ids=["another delivery's", "a plain one", "a plain one without keys"],
+)
+async def test_a_body_that_did_not_come_with_its_delivery_is_refused(
+    start_stack: Any, connection: Any, keys: str, change: str
+) -> None:
+    """Neither shown, nor applied by a redrive, nor encrypted anew as if it were the right one."""
+    stack = await start_stack(CLERKSYNC_QUARANTINE_KEY=keys) if keys else await start_stack()
+    await quarantine_what_is_understood_by_now(stack, connection)
+    await connection.execute("update clerksync.webhook_delivery set svix_id = 'msg_other'")
+    await stack.post(BODY, svix_id="msg_1")
+    await connection.execute(f"update clerksync.webhook_delivery set {change} where svix_id = 'msg_1'")
+    before = await kept(stack)
+
+    for call in (shown, redriven):
+        with pytest.raises(grpc.aio.AioRpcError, match="not the one that came with this delivery") as caught:
+            await call(stack)
+        assert "BODY_UNREADABLE" == error_info(caught.value).reason
+    result = await command(stack, *REENCRYPT, keys=f"{NEW},{OLD}")
+
+    assert 1 == result.returncode
+    assert "encrypted 1 bodies" in result.stdout
+    assert "msg_1: the body is not the one that came with this delivery" in result.stdout
+    assert before == await kept(stack)
+    assert [] == await stack.rows("select from public.organization")
+
+
 async def test_a_key_is_rotated_and_no_body_is_lost(start_stack: Any) -> None:
     """New key first, re-encrypt, old key away: plain bodies and those of the old key are all under the new one."""
     await (await start_stack()).post(BODY, svix_id="msg_plain")
@@ -180,7 +213,7 @@ async def test_a_rotation_tells_which_bodies_no_key_opens(start_stack: Any) -> N
     result = await command(stack, *REENCRYPT, keys=NEW)
 
     assert 1 == result.returncode
-    assert "msg_1: no key in CLERKSYNC_QUARANTINE_KEY opens the body" in result.stdout
+    assert f"the key {before['body_key']}, which is not in CLERKSYNC_QUARANTINE_KEY" in result.stdout
     assert before == await kept(stack)
 
 

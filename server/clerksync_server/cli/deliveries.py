@@ -113,7 +113,7 @@ def redrive(
 def reencrypt_() -> None:
     """Encrypt all bodies in quarantine with the first key of CLERKSYNC_QUARANTINE_KEY; afterwards the others may go.
 
-    Needs DATABASE_URL too, and does not ask SyncService. Exits with 1 if no key opens some of the bodies.
+    Needs DATABASE_URL too, and does not ask SyncService. Exits with 1 if some of the bodies cannot be opened.
     """
     settings = load_settings("database_url", "quarantine_keys")
     configure_logs(settings)
@@ -130,8 +130,8 @@ def reencrypt_() -> None:
 
     result = asyncio.run(run())
     typer.echo(f"encrypted {result.done} bodies with the key {keys.current}")
-    for svix_id in result.unreadable:
-        typer.echo(f"{svix_id}: no key in CLERKSYNC_QUARANTINE_KEY opens the body")
+    for svix_id, reason in result.unreadable.items():
+        typer.echo(f"{svix_id}: {reason}")
     if result.unreadable:
         raise typer.Exit(1)
 

@@ -37,6 +37,8 @@ class _Findings:
     counts: dict[str, int]
     """The number of rows of each check."""
     needless_privileges: str
+    too_mighty: bool
+    """Whether they are more than those of everybody, and the role is neither owner nor superuser, as in a trial."""
     deaf: str
     """What is wrong with notifications."""
 
@@ -64,7 +66,7 @@ _DEAF = "they do not arrive, so removals are told up to 2 s late: set CLERKSYNC_
 def doctor(
     sql: Annotated[bool, typer.Option("--sql", help="Print the queries instead, to run them with psql.")] = False,
 ) -> None:
-    """Look for rows that should not be there. Exits with 1 if any contradict the rules.
+    """Look for rows and rights that should not be there. Exits with 1 if any contradict the rules.
 
     Reads the database of DATABASE_URL, or the one that `clerksync dev` runs in this folder.
     """
@@ -87,10 +89,11 @@ def doctor(
         table.add_row(check.query.replace("_", " "), str(count), verdict)
     table.add_row("notifications of removals", "-", f"look: {found.deaf}" if found.deaf else "ok")
     if settings.database_url is not None:  # The one of `clerksync dev` has no other role than its owner.
-        needless = found.needless_privileges
-        table.add_row("role of DATABASE_URL", "-", f"look: {_TOO_MIGHTY} {needless}" if needless else "ok")
+        needless, verdict = found.needless_privileges, "BROKEN" if found.too_mighty else "look"
+        table.add_row("role of DATABASE_URL", "-", f"{verdict}: {_TOO_MIGHTY} {needless}" if needless else "ok")
     Console(highlight=False, markup=False).print(table)
-    if any(found.counts[check.query] for check in CHECKS if check.broken):
+    is_broken = any(found.counts[check.query] for check in CHECKS if check.broken)
+    if is_broken or (found.too_mighty and settings.database_url is not None):
         raise typer.Exit(1)
 
 
@@ -100,7 +103,9 @@ async def _examine(dsn: str, direct_dsn: str) -> _Findings:
     await database.open()
     try:
         async with database.connection() as connection:
-            if missing := await connection.fetchval(_SQL["missing_privileges"]):
+            privileges = await connection.fetchrow(_SQL["privileges"])
+            assert privileges is not None
+            if missing := privileges["missing"]:
                 raise CommandFailed(
                     f"the role of DATABASE_URL lacks what SyncService needs: {missing}. Run `clerksync migrate` as the "
                     "owner of the tables, and make the role a member of clerksync_service, see docs/security.md"
@@ -111,8 +116,9 @@ async def _examine(dsn: str, direct_dsn: str) -> _Findings:
                     f"the schema is at {revision}, {REQUIRED_REVISION} is needed: run `clerksync migrate`"
                 )
             counts = {check.query: int(await connection.fetchval(_SQL[check.query])) for check in CHECKS}
-            needless = await connection.fetchval(_SQL["needless_privileges"])
-        return _Findings(counts, needless or "", await _notifications(database, direct_dsn))
+        needless = privileges["needless"] or ""
+        too_mighty = bool(needless) and not privileges["is_trial"] and not privileges["is_common"]
+        return _Findings(counts, needless, too_mighty, await _notifications(database, direct_dsn))
     finally:
         await database.close()
 

@@ -51,11 +51,12 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class KeptBody:
-    """A body in quarantine as the ledger keeps it, and the name of the key that encrypted it."""
+    """A body in quarantine as the ledger keeps it, the name of its key, and the hash of the body as it was sent."""
 
     svix_id: str
     body: bytes
     key: str | None
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ async def read_last_writer(connection: "Connection", clerk_user_id: str, clerk_o
 async def lock_bodies_of_other_keys(connection: "Connection", key: str, *, after: str, limit: int) -> list[KeptBody]:
     """What is in quarantine and was not encrypted with the key, in the order of the ids after `after`."""
     rows = await connection.fetch(_SQL["lock_bodies_of_other_keys"], key, after, limit)
-    return [KeptBody(row["svix_id"], row["body"], row["body_key"]) for row in rows]
+    return [KeptBody(row["svix_id"], row["body"], row["body_key"], row["body_sha256"]) for row in rows]
 
 
 async def write_body(connection: "Connection", svix_id: str, body: bytes, key: str | None) -> None:

@@ -28,10 +28,17 @@ class BodyKeys:
             return body, None
         return self._ciphers[self.current].encrypt(body), self.current
 
-    def open(self, kept: bytes, key: str | None) -> bytes:
-        """The body as it was sent. Raises BodyUnreadable."""
-        if key is None:
-            return kept
+    def open(self, kept: bytes, key: str | None, sha256: bytes) -> bytes:
+        """The body as it was sent, which has this hash. Raises BodyUnreadable."""
+        body = kept if key is None else self._decrypt(kept, key)
+        # A key opens whatever it has encrypted: only the hash tells another delivery's body, or a plain one, apart.
+        if hashlib.sha256(body).digest() != sha256:
+            raise BodyUnreadable(
+                "the body is not the one that came with this delivery, by body_sha256: it was changed in the database"
+            )
+        return body
+
+    def _decrypt(self, kept: bytes, key: str) -> bytes:
         if key not in self._ciphers:
             raise BodyUnreadable(f"the body is encrypted with the key {key}, which is not in CLERKSYNC_QUARANTINE_KEY")
         try:

@@ -186,7 +186,9 @@ class Deliveries:
 
     def _body_of(self, delivery: DeliveryRow) -> bytes | None:
         judgement = delivery.judgement
-        return None if judgement.body is None else self._body_keys.open(judgement.body, judgement.body_key)
+        if judgement.body is None:
+            return None
+        return self._body_keys.open(judgement.body, judgement.body_key, delivery.body_sha256)
 
     async def list(
         self, *, outcome: Outcome | None, after: tuple[datetime, str] | None, limit: int

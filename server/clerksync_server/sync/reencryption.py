@@ -20,8 +20,8 @@ class Reencrypted:
     """What became of the bodies that the current key had not encrypted."""
 
     done: int
-    unreadable: tuple[str, ...]
-    """The svix_ids of those that no key opens; they stay as they are."""
+    unreadable: dict[str, str]
+    """The svix_ids of those that cannot be opened, each with the reason; they stay as they are."""
 
 
 async def reencrypt(database: Database, keys: BodyKeys) -> Reencrypted:
@@ -31,16 +31,16 @@ async def reencrypt(database: Database, keys: BodyKeys) -> Reencrypted:
     """
     assert keys.current is not None
     current = keys.current
-    done, unreadable, last = 0, list[str](), ""
+    done, unreadable, last = 0, dict[str, str](), ""
 
-    async def work(connection: "Connection") -> tuple[str | None, int, list[str]]:
+    async def work(connection: "Connection") -> tuple[str | None, int, dict[str, str]]:
         kept = await lock_bodies_of_other_keys(connection, current, after=last, limit=_BATCH)
-        failed: list[str] = []
+        failed: dict[str, str] = {}
         for each in kept:
             try:
-                body, key = keys.seal(keys.open(each.body, each.key))
-            except BodyUnreadable:
-                failed.append(each.svix_id)
+                body, key = keys.seal(keys.open(each.body, each.key, each.sha256))
+            except BodyUnreadable as error:
+                failed[each.svix_id] = str(error)
             else:
                 await write_body(connection, each.svix_id, body, key)
         return (kept[-1].svix_id if kept else None), len(kept) - len(failed), failed
@@ -48,7 +48,7 @@ async def reencrypt(database: Database, keys: BodyKeys) -> Reencrypted:
     while True:
         reached, written, failed = await database.transaction(work)
         done += written
-        unreadable += failed
+        unreadable |= failed
         if reached is None:
-            return Reencrypted(done, tuple(unreadable))
+            return Reencrypted(done, unreadable)
         last = reached

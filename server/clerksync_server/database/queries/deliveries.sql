@@ -107,7 +107,7 @@ select svix_id, outcome from clerksync.webhook_delivery where svix_id = any($1::
 -- name: lock_bodies_of_other_keys
 -- What is in quarantine and was not encrypted with a key, after a position.
 -- $1 = body_key, $2 = the last svix_id seen, or the empty text, $3 = how many at most
-select svix_id, body, body_key
+select svix_id, body, body_key, body_sha256
 from clerksync.webhook_delivery
 where outcome = 'quarantined' and body_key is distinct from $1 and svix_id > $2
 order by svix_id

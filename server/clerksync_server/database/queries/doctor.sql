@@ -80,37 +80,77 @@ select count(*)
 from pg_class
 where oid in ('public.organization'::regclass, 'public.user_profile'::regclass) and not relrowsecurity;
 
--- name: missing_privileges
--- What the role of this connection lacks of what SyncService needs, in words; null if nothing.
-with needed (schema_name, table_name, privileges) as (
+-- name: privileges
+-- Of the role of this connection: `missing`, what it lacks of what SyncService needs, in words, null if nothing;
+-- `needless`, what it may beyond that, in the same way; `is_trial`, whether it is a superuser or the owner itself, as
+-- while things are tried out; `is_common`, whether all that is needless is what everybody may.
+with needed (name, privileges) as (
     values
-    ('public', 'organization', array['select', 'insert', 'update', 'delete']),
-    ('public', 'user_profile', array['select', 'insert', 'update', 'delete']),
-    ('clerksync', 'membership_tombstone', array['select', 'insert', 'update', 'delete']),
-    ('clerksync', 'deleted_entity', array['select', 'insert', 'update']),
-    ('clerksync', 'webhook_delivery', array['select', 'insert', 'update', 'delete']),
-    ('clerksync', 'removal', array['select', 'insert', 'delete']),
-    ('clerksync', 'removal_epoch', array['select', 'insert']),
-    ('clerksync', 'schema_version', array['select'])
+    ('public.organization', array['select', 'insert', 'update', 'delete']),
+    ('public.user_profile', array['select', 'insert', 'update', 'delete']),
+    ('clerksync.membership_tombstone', array['select', 'insert', 'update', 'delete']),
+    ('clerksync.deleted_entity', array['select', 'insert', 'update (deleted_at)']),
+    ('clerksync.webhook_delivery', array['select', 'insert', 'update', 'delete']),
+    ('clerksync.removal', array['select', 'insert', 'delete']),
+    ('clerksync.removal_epoch', array['select', 'insert']),
+    ('clerksync.schema_version', array['select'])
 ),
 
-tables as (
-    select t.oid, n.nspname || '.' || t.relname as name, needed.privileges
-    from needed
-    inner join pg_namespace as n on n.nspname = needed.schema_name
-    inner join pg_class as t on t.relnamespace = n.oid and t.relname = needed.table_name
-)
+me as (
+    select * from pg_roles where rolname = current_user
+),
 
-select string_agg(problem, ', ' order by problem)
-from (
-    select 'usage on schema ' || n.nspname as problem
+-- Those of a later version are not in `needed`.
+tables as (
+    select t.oid, t.relowner, n.nspname || '.' || t.relname as name, needed.privileges
+    from pg_class as t
+    inner join pg_namespace as n on n.oid = t.relnamespace
+    left join needed on needed.name = n.nspname || '.' || t.relname
+    where t.relkind in ('r', 'p')
+        and (n.nspname = 'clerksync' or n.nspname = 'public' and t.relname in ('organization', 'user_profile'))
+),
+
+-- Those to a column only where they are not to the whole table.
+held as (
+    select tables.*, privilege
+    from tables
+    cross join unnest(
+        array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']
+        || case when current_setting('server_version_num')::integer >= 170000 then array['maintain'] end
+    ) as privilege
+    where has_table_privilege(tables.oid, privilege)
+    union all
+    select tables.*, format('%s (%I)', privilege, a.attname)
+    from tables
+    inner join pg_attribute as a on a.attrelid = tables.oid and not a.attisdropped
+    cross join unnest(array['select', 'insert', 'update', 'references']) as privilege
+    where not has_table_privilege(tables.oid, privilege) and has_column_privilege(tables.oid, a.attnum, privilege)
+),
+
+owned (role_id, what) as (
+    select relowner, name from tables
+    union all
+    select f.proowner, 'the function ' || f.oid::regprocedure
+    from pg_proc as f
+    inner join pg_namespace as n on n.oid = f.pronamespace and n.nspname = 'clerksync'
+    union all
+    select n.nspowner, 'the schema ' || n.nspname from pg_namespace as n where n.nspname in ('public', 'clerksync')
+    union all
+    select d.datdba, 'the database' from pg_database as d where d.datname = current_database()
+),
+
+missing (problem) as (
+    select 'usage on schema ' || n.nspname
     from pg_namespace as n
     where n.nspname in ('public', 'clerksync') and not has_schema_privilege(n.oid, 'usage')
     union all
     select privilege || ' on ' || tables.name
     from tables
     cross join unnest(tables.privileges) as privilege
-    where not has_table_privilege(tables.oid, privilege)
+    where not exists (
+        select from held
+        where held.oid = tables.oid and held.privilege in (privilege, split_part(privilege, ' ', 1))
+    )
     union all
     select 'a policy for all rows of ' || tables.name
     from tables
@@ -123,51 +163,40 @@ from (
                 where case role_id when 0 then true else pg_has_role(role_id, 'usage') end
             )
     )
-) as problems;
+),
 
--- name: needless_privileges
--- What the role of this connection may beyond what SyncService needs, in words; null if nothing.
-with own_tables as (
-    select t.oid, t.relowner, n.nspname || '.' || t.relname as name, n.nspname, t.relname
-    from pg_class as t
-    inner join pg_namespace as n on n.oid = t.relnamespace
-    where t.relkind = 'r'
-        and (n.nspname = 'clerksync' or n.nspname = 'public' and t.relname in ('organization', 'user_profile'))
+needless (problem, is_common) as (
+    select 'bypasses row-level security', false from me where rolbypassrls
+    union all
+    select 'may create roles', false from me where rolcreaterole
+    union all
+    select 'may create databases', false from me where rolcreatedb
+    union all
+    select 'may replicate', false from me where rolreplication
+    union all
+    select 'may become ' || r.rolname, false
+    from pg_roles as r
+    where pg_has_role(r.oid, 'member') and r.rolname not in (current_user, 'clerksync_service')
+    union all
+    select 'owns ' || what, false from owned where pg_has_role(role_id, 'member')
+    union all
+    select
+        'may create in the schema ' || n.nspname,
+        exists (select from aclexplode(n.nspacl) where grantee = 0 and privilege_type = 'CREATE')
+    from pg_namespace as n
+    where n.nspname in ('public', 'clerksync') and has_schema_privilege(n.oid, 'create')
+    union all
+    select 'has ' || privilege || ' on ' || name, false
+    from held
+    where not pg_has_role(relowner, 'member') and not privilege = any(
+        coalesce(privileges, array['select', 'insert', 'update', 'delete'])
+    )
 )
 
-select case
-    when r.rolsuper then 'is a superuser'
-    else (
-        select string_agg(problem, ', ' order by problem)
-        from (
-            select 'bypasses row-level security' as problem where r.rolbypassrls
-            union all
-            select 'may create roles' where r.rolcreaterole
-            union all
-            select 'may create databases' where r.rolcreatedb
-            union all
-            select 'owns ' || name from own_tables where pg_has_role(relowner, 'member')
-            union all
-            select 'may create in the schema ' || n.nspname
-            from pg_namespace as n
-            where n.nspname in ('public', 'clerksync') and has_schema_privilege(n.oid, 'create')
-            union all
-            select 'may ' || privilege || ' ' || name
-            from own_tables
-            cross join unnest(array['truncate', 'references', 'trigger']) as privilege
-            where not pg_has_role(relowner, 'member') and has_table_privilege(oid, privilege)
-            union all
-            select 'may change clerksync.schema_version'
-            from own_tables
-            where relname = 'schema_version' and not pg_has_role(relowner, 'member')
-                and has_table_privilege(oid, 'insert, update, delete')
-            union all
-            select 'may delete from clerksync.deleted_entity'
-            from own_tables
-            where relname = 'deleted_entity' and not pg_has_role(relowner, 'member')
-                and has_table_privilege(oid, 'delete')
-        ) as problems
-    )
-end
-from pg_roles as r
-where r.rolname = current_user;
+select
+    (select string_agg(problem, ', ' order by problem) from missing) as missing,
+    case when me.rolsuper then 'is a superuser'
+        else (select string_agg(problem, ', ' order by problem) from needless) end as needless,
+    me.rolsuper or exists (select from tables where relowner = me.oid) as is_trial,
+    (select coalesce(bool_and(is_common), true) from needless) as is_common
+from me;
