@@ -15,8 +15,9 @@ _OPTIONS = [
     ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
     # Each may hold a message of the largest size, whoever sends it: tokens are looked at when it is there. The quota
     # for memory that grpcio has inside cannot be reached from Python, and a bound for the calls of all connections
-    # would let few strangers lock all others out. 100 is what HTTP/2 advises not to go below.
-    ("grpc.max_concurrent_streams", 100),
+    # would let few strangers lock all others out. So many of one connection stay below the memory of a Pod; fewer would
+    # refuse what a client sends at once by a new connection, before it has heard of the limit.
+    ("grpc.max_concurrent_streams", 250),
     # Two servers on one port would share it silently; the second is to fail instead.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
