@@ -126,6 +126,10 @@ class SyncServiceProcess:
         await asyncio.gather(*(part.close() for part in self._with_keys))
         await self._database.close()
 
+    async def serve(self) -> None:
+        """Returns when it has been stopped. Raises ServerEnded if gRPC has ended otherwise."""
+        await self._server.serve()
+
     def tell_health(self) -> None:
         self._server.set_serving(self._lifecycle.ready)
 
@@ -241,7 +245,10 @@ class Application:
         _log.info("stopped")
 
     async def wait_for_signal(self) -> None:
-        """Returns on SIGTERM or SIGINT. A second signal ends the process at once."""
+        """Returns on SIGTERM or SIGINT. A second signal ends the process at once.
+
+        Raises ServerEnded if gRPC has ended before: whoever runs the process has to start it again.
+        """
         loop = asyncio.get_running_loop()
 
         def stop(number: int) -> None:
@@ -251,7 +258,15 @@ class Application:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
-        await self._stop_asked.wait()
+        asked = asyncio.create_task(self._stop_asked.wait(), name="signal")
+        serving = [] if self._service is None else [asyncio.create_task(self._service.serve(), name="gRPC")]
+        try:
+            ended, _ = await asyncio.wait([asked, *serving], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in (asked, *serving):
+                task.cancel()
 
 
 def spare_garbage_collection() -> None:

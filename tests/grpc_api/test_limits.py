@@ -157,6 +157,17 @@ async def test_calls_at_the_same_time(stack: Stack) -> None:
     assert refused == [struct.pack(">I", _REFUSED_STREAM)] * 3
 
 
+@pytest.mark.parametrize("path", [b"/\xff", b"/\xed\xa0\x80", b"/grpc.health.v1.Health/\xff", b"/", b"//"])
+async def test_paths_of_no_method(stack: Stack, path: bytes) -> None:
+    """A call of a path that is no text, or no method, is refused, and the server goes on serving the others."""
+    async with raw(stack.target, b"\0\0\0\0\0", metadata={b":path": path}) as reader, asyncio.timeout(5):
+        while (await next_frame(reader))[0] == _SETTINGS:
+            pass
+
+    await asyncio.sleep(0.2)  # The end of a server takes a moment.
+    assert (await stack.ensure_profile("user_1", "org_1")).HasField("user_profile")
+
+
 @pytest.mark.parametrize("transport", ["grpcio"])
 async def test_who_connects_and_says_nothing(stack: Stack) -> None:
     """A connection on which nobody speaks HTTP/2 is ended after 10 s."""

@@ -20,6 +20,7 @@ from transports import TRANSPORTS
 from clerksync.v1 import sync_service_pb2
 from clerksync_server.app import Application
 from clerksync_server.dev.sender import post_event
+from clerksync_server.grpc_api.server import ServerEnded
 from clerksync_server.settings import load_settings
 from clerksync_server.webhook_front.client import sync_service
 
@@ -192,6 +193,25 @@ async def test_draining_is_told_with_its_reason(database_url: str) -> None:
 
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "SHUTTING_DOWN"
+
+
+@pytest.mark.usefixtures("transport")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_the_process_ends_with_its_server(database_url: str) -> None:
+    """A process whose gRPC server has ended by itself ends as well, so that it is started again."""
+    settings = load_settings(DATABASE_URL=database_url, **LOOPBACK, **SECRET)
+    application = Application(settings, service=True, front=False, dev=True)
+    await application.start()
+    try:
+        waiting = asyncio.create_task(application.wait_for_signal())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        assert application._service is not None
+        await application._service._server._server.stop(0)
+        with pytest.raises(ServerEnded):
+            await asyncio.wait_for(waiting, timeout=5)
+    finally:
+        await application.stop()
 
 
 @pytest.mark.usefixtures("transport")

@@ -3,7 +3,7 @@
 from clerksync_server.database.migrate import MigrationError
 from clerksync_server.dev.embedded_postgres import EmbeddedPostgresError
 from clerksync_server.errors import ClerksyncError
-from clerksync_server.grpc_api.server import CannotListen
+from clerksync_server.grpc_api.server import CannotListen, ServerEnded
 from clerksync_server.settings import InvalidSettings
 from clerksync_server.settings.encryption import UnusableSettingFile
 
@@ -16,6 +16,7 @@ KNOWN_FAILURES = (
     CommandFailed,
     InvalidSettings,
     CannotListen,
+    ServerEnded,
     ClerksyncError,
     EmbeddedPostgresError,
     MigrationError,

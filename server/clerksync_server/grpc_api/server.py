@@ -1,5 +1,6 @@
 """The gRPC server: our servicers, health and reflection."""
 
+import asyncio
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -32,6 +33,10 @@ class CannotListen(Exception):
     """The address cannot be listened on. The text says why."""
 
 
+class ServerEnded(Exception):
+    """The server has ended, and nobody has asked it to."""
+
+
 class GrpcServer:
     """SyncService and DeliveryService on one port, with `grpc.health.v1` and reflection."""
 
@@ -44,6 +49,8 @@ class GrpcServer:
         reflection_for: Reflection = "operators",
         transport: Transport = "grpcio",
     ) -> None:
+        self._stopping = False
+        self._ending: asyncio.Task[bool] | None = None
         self._calls = CallInterceptor(access)
         self._server = make_server(transport)
         self._health = HealthServicer([_SYNC_SERVICE, _DELIVERY_SERVICE])
@@ -70,6 +77,7 @@ class GrpcServer:
             else:
                 port = self._server.add_secure_port(str(address), certificate.credentials())
             await self._server.start()
+            self._ending = asyncio.create_task(self._server.wait_for_termination(), name="end of gRPC")
         except RuntimeError:
             raise CannotListen(
                 f"{address} cannot be listened on: is the port in use, and is the host one of this machine?"
@@ -81,6 +89,15 @@ class GrpcServer:
             ) from None
         return Address(address.host, port)
 
+    async def serve(self) -> None:
+        """Returns when the server has been stopped. Raises ServerEnded."""
+        assert self._ending is not None, "it has been started"
+        await asyncio.wait((self._ending,))  # Which leaves it as it is if this is cancelled.
+        if self._stopping:
+            return
+        error = self._ending.exception()
+        raise ServerEnded("gRPC is served no longer" + (f": {type(error).__name__}" if error else ""))
+
     def set_serving(self, serving: bool) -> None:
         """Tells the health service's clients. Until it is called for the first time, this is not serving."""
         self._health.set_serving(serving)
@@ -90,5 +107,8 @@ class GrpcServer:
 
         Streams of health, which never end by themselves, are not waited for.
         """
+        self._stopping = True
         await self._calls.drain(grace_s)
         await self._server.stop(_LAST_BYTES_S)
+        if self._ending is not None:
+            await asyncio.wait((self._ending,))

@@ -1,8 +1,11 @@
 """What carries the calls: grpcio, or pygrpc-native, whose HTTP/2 runs outside the GIL. Above this they are the same."""
 
+from typing import cast
+
 import grpc.aio
 
 from clerksync_server.grpc_api.applying import MAX_BODY_BYTES
+from clerksync_server.grpc_api.grpcio_server import GrpcioServer
 from clerksync_server.settings.types import Transport
 
 _MAX_METADATA_BYTES = 16 * 1024
@@ -47,4 +50,4 @@ def make_server(transport: Transport) -> grpc.aio.Server:
 
         # Python is what a call waits for: a second thread for input and output only woke more often, for 7 % more CPU.
         return NativeServer(options=_OPTIONS, io_threads=1)
-    return grpc.aio.server(options=[*_OPTIONS, *_OPTIONS_OF_GRPCIO])
+    return cast("grpc.aio.Server", GrpcioServer([*_OPTIONS, *_OPTIONS_OF_GRPCIO]))
