@@ -19,7 +19,7 @@ def refusal_body(code: str, message: str) -> bytes:
     return json.dumps({"error": {"code": code, "message": message}}).encode()
 
 
-_UNREADABLE = refusal_body("unreadable", "no request that HTTP/1.1 allows, or one beyond the limits for its headers")
+_UNREADABLE = refusal_body("unreadable", "no request of HTTP, or its headers are beyond the limits")
 _DEFECT = refusal_body("defect", "the request cannot be answered now")
 
 
