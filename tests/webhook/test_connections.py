@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import time
 from typing import Any
@@ -131,6 +132,37 @@ async def test_unsigned_bodies_have_a_bounded_size_in_all(stack: Stack, connect:
     assert turned_away >= 80 - 1 - reading._MOST_BYTES // (MIB - reading._SMALL_BYTES - 1)
     assert grown < 100 * MIB
     assert answer.outcome == "applied"
+
+
+@pytest.mark.parametrize(
+    ("head", "sent", "answered"),
+    [
+        (HEAD + b"Content-Length: %d\r\n\r\n" % MIB, b" " * 256 * 1024, False),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n200000\r\n", b" " * (MIB + MIB // 2), True),
+    ],
+    ids=["left", "too large"],
+)
+async def test_refused_bodies_leave_nothing(
+    stack: Stack, connect: Any, head: bytes, sent: bytes, answered: bool
+) -> None:
+    """What was read of a body goes when it is refused, or its sender leaves, without a garbage collection."""
+    gc.disable()
+    try:
+        before = memory_bytes(os.getpid())
+        for _ in range(300):
+            peer = await connect(stack.webhook_url)
+            await peer.send(head)
+            # More than the kernels of both sides take by themselves, so it is being read.
+            await peer.send(sent)
+            if answered:
+                assert await peer.status() == 413
+            peer.writer.transport.abort()
+        await asyncio.sleep(0.2)
+        grown = memory_bytes(os.getpid()) - before
+    finally:
+        gc.enable()
+
+    assert grown < 40 * MIB
 
 
 async def test_the_ops_port_is_guarded_too(stack: Stack, connect: Any) -> None:
