@@ -88,7 +88,9 @@ def _check_with_grpc(material: TlsMaterial) -> None:
     we believe that it shows the new one.
     """
     if not _is_taken(TlsMaterial(None, material.certificate, material.key)):
-        raise UnusableFile("certificate", f"has, or its key has, a form that gRPC does not take: expected {USABLE_KEYS}")
+        raise UnusableFile(
+            "certificate", f"has, or its key has, a form that gRPC does not take: expected {USABLE_KEYS}"
+        )
     if material.ca is not None and not _is_taken(material):
         raise UnusableFile("ca", "holds a certificate that gRPC does not take")
 
