@@ -30,12 +30,14 @@ RUN /opt/sbom/bin/cyclonedx-py environment --output-format JSON --output-reprodu
 
 FROM python:${PYTHON_VERSION}-slim
 # The user has a name because libraries ask for one; the home is a folder that does not exist. The base ships its
-# standard library without bytecode and with an installer: the first would cost every start, the second has no use here.
+# standard library without bytecode and with an installer: the first would cost every start, the second has no use here. Nothing
+# keeps its setuid or setgid bit, so no program of the base can make somebody more than they are.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin clerksync \
  && stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && python -m pip uninstall --yes --quiet --root-user-action ignore pip \
  && rm -rf "$stdlib/ensurepip" \
- && python -m compileall -q -j 0 -x '/(test|tests|lib2to3)/' --invalidation-mode unchecked-hash "$stdlib"
+ && python -m compileall -q -j 0 -x '/(test|tests|lib2to3)/' --invalidation-mode unchecked-hash "$stdlib" \
+ && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /opt/clerksync /opt/clerksync
 ENV PATH="/opt/clerksync/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
