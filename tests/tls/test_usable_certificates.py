@@ -127,7 +127,7 @@ async def test_a_renewed_certificate_that_begins_later(
     """A renewed certificate whose time is still to come is shown from then on, without another change of the files."""
     stack = await start_tls()
     before = await shown(stack)
-    renewed = made(ca, begins_in_s=5)
+    renewed = made(ca, begins_in_s=8)
 
     server.swap(renewed)
     assert await shown(stack) == before
@@ -136,7 +136,7 @@ async def test_a_renewed_certificate_that_begins_later(
     async def is_shown() -> bool:
         return await shown(stack) == expected
 
-    await until(is_shown, 20, every_s=0.5)
+    await until(is_shown, 30, every_s=0.5)
     assert "".join(capfd.readouterr()).count(NOT_USED) == 1
 
 
