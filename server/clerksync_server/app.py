@@ -148,17 +148,18 @@ class HttpProcess:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> Address:
+        self._runner = web.AppRunner(self._app, handle_signals=False, shutdown_timeout=self._grace_s)
+        await self._runner.setup()
         # Signatures are made over the bytes as sent, so a compressed body stays as it is.
-        self._runner = web.AppRunner(
-            self._app,
+        site = GuardedSite(
+            self._runner,
+            self._guard,
+            self._address.host,
+            self._address.port,
             access_log=None,
-            handle_signals=False,
             auto_decompress=False,
-            shutdown_timeout=self._grace_s,
             keepalive_timeout=IDLE_S,
         )
-        await self._runner.setup()
-        site = GuardedSite(self._runner, self._guard, self._address.host, self._address.port)
         try:
             await site.start()
         except (OSError, UnicodeError) as error:

@@ -7,9 +7,11 @@ they take for their headers, and how many bytes these have in all.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum, auto
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
+
+from clerksync_server.http_answers import handlers
 
 HEADERS_S = 10.0
 """From the first byte of a request, or from connecting, to the last byte of its headers."""
@@ -243,11 +245,13 @@ class ConnectionGuard:
 
 
 class GuardedSite(web.BaseSite):
-    """As web.TCPSite, with a guard in front."""
+    """As web.TCPSite, with a guard in front, and with answers that hold nothing of the request."""
 
-    def __init__(self, runner: web.AppRunner, guard: ConnectionGuard, host: str, port: int) -> None:
+    def __init__(self, runner: web.AppRunner, guard: ConnectionGuard, host: str, port: int, **options: Any) -> None:
+        """`options` are those of aiohttp's RequestHandler; those that the runner has got are not used."""
         super().__init__(runner)
         self._guard = guard
+        self._options = options
         self._host = host
         self._port = port
 
@@ -260,8 +264,9 @@ class GuardedSite(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
+        factory = self._guard.protecting(handlers(server, **self._options))
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._guard.protecting(server), self._host, self._port, backlog=128)
+        self._server = await loop.create_server(factory, self._host, self._port, backlog=128)
 
 
 def _is_over(connection: _Connection, now: float) -> bool:

@@ -11,9 +11,16 @@ from transports import TRANSPORTS
 from clerksync.v1 import sync_service_pb2
 from fuzz.grpc_port import METHODS
 
+_ALL_METHODS = [
+    *METHODS,
+    ("/grpc.health.v1.Health/Check", False),
+    ("/grpc.health.v1.Health/List", False),
+    ("/grpc.health.v1.Health/Watch", True),
+]
+
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize(("path", "streaming"), METHODS, ids=[path.rpartition("/")[2] for path, _ in METHODS])
+@pytest.mark.parametrize(("path", "streaming"), _ALL_METHODS, ids=[path.rpartition("/")[2] for path, _ in _ALL_METHODS])
 async def test_bytes_that_are_no_message(stack: Stack, path: str, *, streaming: bool) -> None:
     """They are INVALID_ARGUMENT for every method and transport, not the INTERNAL of a defect."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from clerksync_server.access.authorizer import Access
 from clerksync_server.access.callers import present_caller, set_present_caller
 from clerksync_server.access.rate_limits import RateLimits
-from clerksync_server.errors import ShuttingDown
+from clerksync_server.errors import InvalidFields, ShuttingDown
 from clerksync_server.grpc_api.call_log import Metadata, Trailers, judge, recognize, tell_log
 from clerksync_server.grpc_api.messages import check_message, lenient
 from clerksync_server.grpc_api.status import status_of
@@ -197,6 +197,25 @@ class CallInterceptor:
             if ending.expired():
                 raise ShuttingDown from None
             raise
+
+
+def answering_for_itself(server: grpc.aio.Server) -> "_Wrapping":
+    """What generated code registers a servicer with that nobody is asked for; its messages are checked all the same."""
+    return _Wrapping(server, _checked)
+
+
+def _checked(_: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+    call: Any = handler.unary_stream or handler.unary_unary
+
+    async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        try:
+            check_message(request)
+        except InvalidFields as error:
+            await _abort(error, context, ())
+        return await call(request, context)
+
+    kind = grpc.unary_unary_rpc_method_handler if handler.unary_stream is None else grpc.unary_stream_rpc_method_handler
+    return kind(handle, lenient(handler.request_deserializer), handler.response_serializer)
 
 
 class _Wrapping:

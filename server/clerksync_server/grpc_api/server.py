@@ -15,7 +15,7 @@ from clerksync.v1 import (
 from clerksync_server.access.authorizer import Access, everyone
 from clerksync_server.grpc_api.delivery_servicer import DeliveryServicer
 from clerksync_server.grpc_api.health import HealthServicer
-from clerksync_server.grpc_api.interceptor import CallInterceptor
+from clerksync_server.grpc_api.interceptor import CallInterceptor, answering_for_itself
 from clerksync_server.grpc_api.sync_servicer import SyncServicer
 from clerksync_server.grpc_api.tls import ServerCertificate
 from clerksync_server.grpc_api.transport import make_server
@@ -57,7 +57,8 @@ class GrpcServer:
         ours: Any = self._calls.wrapping(self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, ours)
         delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server(deliveries, ours)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        telling: Any = answering_for_itself(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, telling)
         if reflection_for != "off":
             names = [_SYNC_SERVICE, _DELIVERY_SERVICE, _HEALTH_SERVICE, reflection.SERVICE_NAME]
             asking = everyone() if reflection_for == "everyone" else access

@@ -12,6 +12,7 @@ from prometheus_client import Histogram
 from clerksync.v1 import resources_pb2
 from clerksync_server.clerk.signature import InvalidSignature, SignatureVerifier, VerifiedDelivery
 from clerksync_server.errors import Overloaded
+from clerksync_server.http_answers import refusal_body
 from clerksync_server.http_expect import add_route, refuse_the_rest
 from clerksync_server.ops import metrics
 from clerksync_server.ops.lifecycle import Lifecycle
@@ -59,7 +60,7 @@ class _Refusal(Exception):
 
     def __init__(self, status: int, result: str, text: str) -> None:
         super().__init__(text)
-        self.answer = _Answer(status, result, json.dumps({"error": {"code": result, "message": text}}).encode())
+        self.answer = _Answer(status, result, refusal_body(result, text))
 
 
 def _overloaded() -> _Refusal:
