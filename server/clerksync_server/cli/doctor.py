@@ -43,6 +43,7 @@ class _Findings:
     """What is wrong with notifications."""
 
 
+_RESTORE = "let the owner of the tables run policies.sql, see docs/security/database.md"
 CHECKS = (
     Check("duplicate_profiles", True, "a unique constraint is missing: run `clerksync migrate`"),
     Check("duplicate_organizations", True, "a unique constraint is missing: run `clerksync migrate`"),
@@ -50,7 +51,9 @@ CHECKS = (
     Check("profiles_of_deleted", True, "something other than clerksync writes to the tables"),
     Check("organizations_of_deleted", True, "something other than clerksync writes to the tables"),
     Check("profiles_of_removed", True, "something other than clerksync writes to the tables"),
-    Check("tables_without_row_security", True, "readers see every organization: run `clerksync migrate`"),
+    Check("tables_without_row_security", True, f"readers see every organization: {_RESTORE}"),
+    Check("reader_policies_missing", True, f"a member of clerksync_reader may have dropped them: {_RESTORE}"),
+    Check("rights_of_everybody", True, "everybody, or every reader, may do more than it needs: run roles.sql again"),
     Check("quarantined_deliveries", False, "see `clerksync deliveries list --outcome quarantined`"),
     Check("old_provisional_profiles", False, "their membership events have not come: are all events subscribed?"),
     Check(
@@ -108,7 +111,8 @@ async def _examine(dsn: str, direct_dsn: str) -> _Findings:
             if missing := privileges["missing"]:
                 raise CommandFailed(
                     f"the role of DATABASE_URL lacks what SyncService needs: {missing}. Run `clerksync migrate` as the "
-                    "owner of the tables, and make the role a member of clerksync_service, see docs/security.md"
+                    "owner of the tables, then roles.sql as an administrator: it makes the role a member of "
+                    "clerksync_service and puts back what is missing, see docs/security/database.md"
                 )
             revision = await current_revision(connection)
             if not is_compatible(revision):

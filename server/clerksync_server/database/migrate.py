@@ -236,7 +236,7 @@ def _warning(message: asyncpg.PostgresLogMessage) -> str:
 def _explain(error: asyncpg.PostgresError) -> str:
     """What went wrong and what to do. Messages of errors about values hold those values, and details may: left out."""
     hint = f"\n{error.hint}" if error.hint else ""
-    if error.sqlstate == _REFUSED_BY_MIGRATION:
+    if error.sqlstate == _REFUSED_BY_MIGRATION and not is_told_by_a_function(error):
         return f"{error.message}{hint}"
     if isinstance(error, asyncpg.LockNotAvailableError):
         return (
