@@ -83,6 +83,13 @@ async def test_a_part_of_the_url_that_is_wrong(
     assert (await told(f"postgresql://u:MARK@{host}/MARK?{options.format(tmp=tmp_path)}")).startswith(expected)
 
 
+async def test_what_the_environment_adds_to_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is named beside it, where nothing else is known to be wrong."""
+    monkeypatch.setenv("PGPORT", "MARK")
+
+    assert (await told("postgresql:///MARK")).startswith("DATABASE_URL with PGPORT is not understood")
+
+
 async def test_a_variable_of_the_driver_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Named itself, where the URL has no such option."""
     monkeypatch.setenv("PGSSLMODE", "verify-full")

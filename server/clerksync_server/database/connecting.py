@@ -73,7 +73,8 @@ def _problem_of_url(error: BaseException, url: str, variable: str) -> str | None
         case asyncpg.PostgresConnectionError() | ConnectionError():
             return _broken_off(error, url)
         case asyncpg.InterfaceError() | ValueError():
-            return next(_wrong_parts(url, variable), f"{variable} {_NOT_UNDERSTOOD}")
+            completed = [name for name in ("PGHOST", "PGPORT") if name in os.environ]
+            return next(_wrong_parts(url, variable), f"{' with '.join([variable, *completed])} {_NOT_UNDERSTOOD}")
         case OSError():
             return next(_wrong_parts(url, variable), None)
     return None
