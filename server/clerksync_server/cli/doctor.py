@@ -14,8 +14,10 @@ from clerksync_server.database.errors import translated_errors
 from clerksync_server.database.listening import listening
 from clerksync_server.database.migrate import REQUIRED_REVISION, current_revision, is_compatible
 from clerksync_server.database.sql import load_queries
+from clerksync_server.database.wire import tell_of_plaintext
 from clerksync_server.dev.database import running_dev_dsn
 from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
+from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import load_settings
 
 _SQL = load_queries("doctor.sql")
@@ -82,6 +84,8 @@ def doctor(
     if dsn is None:
         raise CommandFailed("DATABASE_URL is not set, and no `clerksync dev` runs in this folder")
     direct_dsn = settings.direct_dsn if settings.database_url and settings.direct_dsn else dsn
+    configure_logs(settings)
+    tell_of_plaintext(settings.database_urls)
     found = asyncio.run(_examine(dsn, direct_dsn))
     table = Table(box=None)
     for column in ("check", "rows", "verdict"):
