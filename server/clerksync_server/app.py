@@ -44,6 +44,8 @@ from clerksync_server.webhook_front.forwarding import Forwarder
 _log = structlog.get_logger(__name__)
 _DAY_MS = 24 * 60 * 60 * 1000
 _MOST_OPS_CONNECTIONS = 100
+_READ_AHEAD_BYTES = 32 * 1024
+"""Of a body, for each connection, before it is asked for; aiohttp holds twice as much, and what came with it."""
 _NEW_OBJECTS_A_COLLECTION = 10_000
 
 
@@ -159,6 +161,7 @@ class HttpProcess:
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=IDLE_S,
+            read_bufsize=_READ_AHEAD_BYTES,
         )
         try:
             await site.start()

@@ -5,6 +5,7 @@ they take for their headers, and how many bytes these have in all.
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum, auto
 from typing import Any, cast
@@ -26,6 +27,10 @@ of 32 requests, which is what aiohttp takes, could have 32 MiB."""
 _SPARED_S = 1.0
 """The last bytes of an answer may still be on their way."""
 _LOOK_EVERY_S = 0.5
+_KERNEL_BYTES = 64 * 1024
+"""What the kernel keeps of a connection until it is read, and so the most that comes at once: all connections may have
+something to be read in the same moment, which is read before any of it is judged. Linux takes twice as much, for what
+it needs itself."""
 _NEWLINES = b"\r\n"
 _END_OF_HEADERS = b"\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -266,7 +271,12 @@ class GuardedSite(web.BaseSite):
         assert server is not None
         factory = self._guard.protecting(handlers(server, **self._options))
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(factory, self._host, self._port, backlog=128)
+        listening = await loop.create_server(factory, self._host, self._port, backlog=128, start_serving=False)
+        for each in listening.sockets:
+            # Its connections inherit it.
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
+        await listening.start_serving()
+        self._server = listening
 
 
 def _is_over(connection: _Connection, now: float) -> bool:

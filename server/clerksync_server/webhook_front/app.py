@@ -95,10 +95,8 @@ async def _receive(request: web.Request) -> web.Response:
         request_id = forwarded.request_id
         answer = _ANSWERS.get(forwarded.outcome, _APPLIED)
     except Exception as error:  # noqa: BLE001  (an answer of 503 makes the sender keep the delivery)
-        refusal = error if isinstance(error, _Refusal) else _Refusal(503, "defect", "the delivery cannot be taken now")
-        if refusal is not error:
-            _log.error("defect", error=type(error).__name__, frames=frames_of(error))
-        answer = refusal.answer
+        # Kept in no variable: it would keep itself, and with it the body, until the next garbage collection.
+        answer = _answer_to(error)
     finally:
         request.app[_READER].give_back(held)
     duration_s = time.perf_counter() - started
@@ -116,6 +114,13 @@ async def _receive(request: web.Request) -> web.Response:
     return web.Response(body=answer.body, status=answer.status, headers=headers)
 
 
+def _answer_to(error: Exception) -> _Answer:
+    if isinstance(error, _Refusal):
+        return error.answer
+    _log.error("defect", error=type(error).__name__, frames=frames_of(error))
+    return _Refusal(503, "defect", "the delivery cannot be taken now").answer
+
+
 @cache
 def _requests(status: int, result: str) -> Histogram:
     """Looking up the labels takes longer than counting."""
@@ -131,7 +136,9 @@ async def _read_body(request: web.Request) -> tuple[bytes, int]:
         raise _Refusal(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes") from None
     except Overloaded:
         raise _overloaded() from None
-    except (web.RequestPayloadError, ConnectionError):
+    except (web.RequestPayloadError, ConnectionError) as error:
+        # aiohttp keeps it with the request, which the traceback keeps, and so what of the body has not been taken.
+        error.__traceback__ = None
         raise _Refusal(400, "unreadable", "the body could not be read to its end") from None
 
 

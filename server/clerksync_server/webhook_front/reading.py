@@ -52,6 +52,8 @@ class BodyReader:
                     pieces.append(piece)
         except BaseException:
             self.give_back(held)
+            # The error keeps this frame.
+            pieces.clear()
             raise
         return b"".join(pieces), held
 
