@@ -78,10 +78,11 @@ class DeliveryContended(ClerksyncError):
 class Unauthenticated(ClerksyncError):
     """The caller's credentials are missing, or not valid."""
 
-    def __init__(self, text: str, *, missing: bool = False) -> None:
-        """`text` tells the caller what to do, and repeats no credential."""
+    def __init__(self, text: str, *, missing: bool = False, identity: str | None = None) -> None:
+        """`text` tells the caller what to do, and repeats no credential. `identity` is for the log, if it is known."""
         super().__init__(text)
         self.missing = missing
+        self.identity = identity
 
 
 class NotAllowed(ClerksyncError):

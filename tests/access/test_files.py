@@ -12,7 +12,7 @@ from running import LOOPBACK, Running, run, until
 from stack import Stack
 from structlog.testing import capture_logs
 
-from clerksync_server.access.files import FileRefused
+from clerksync_server.access.files import FileRefused, LookedAtTogether, ReloadedFile
 from clerksync_server.access.tokens import hash_of, line_of, parse_tokens
 
 METHOD = "clerksync.v1.SyncService/EnsureUserProfile"
@@ -62,6 +62,34 @@ async def test_a_token_is_replaced(guarded: Stack, files: dict[str, str]) -> Non
     replace(files["CLERKSYNC_TOKENS_FILE"], line_of("sibling", "token-of-nobody"))
     assert "UNAUTHENTICATED" == await told(guarded, "sibling", "UNAUTHENTICATED")
     assert "let in" == await told(guarded, "a wrong token", "let in")
+
+
+async def test_an_emptied_tokens_file_is_not_used(guarded: Stack, files: dict[str, str]) -> None:
+    """A file without a token turns nobody away: it is told to the log, and the tokens before stay."""
+    with capture_logs() as logs:
+        replace(files["CLERKSYNC_TOKENS_FILE"], "# nobody\n")
+        await asyncio.sleep(1.1)
+        assert "let in" == await told(guarded, "sibling", "let in")
+
+    assert ["error"] == [line["log_level"] for line in logs if "cannot be used" in line["event"]]
+
+
+def test_files_changed_together_are_seen_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sees the one file anew sees the other anew as well, whichever is asked for first."""
+    now = 0.0
+    monkeypatch.setattr("clerksync_server.access.files.time.monotonic", lambda: now)
+    paths = [tmp_path / "policy", tmp_path / "tokens"]
+    for path in paths:
+        path.write_text("old")
+    together = LookedAtTogether()
+    first, second = (ReloadedFile(path, bytes.decode, together) for path in paths)
+    now = 0.9
+    for path in paths:
+        replace(str(path), "new")
+    assert "old" == first.current()
+    now = 1.0
+
+    assert ["new", "new"] == [second.current(), first.current()]
 
 
 def test_the_file_holds_no_token() -> None:

@@ -87,7 +87,7 @@ WAYS_OUT = [
     "set session_replication_role = replica",
 ]
 
-SCRIPT = migrations_dir() / "sql" / "manual" / "roles.sql"
+SCRIPTS = migrations_dir() / "sql" / "manual"
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ class Logins:
     reader: Login
 
 
-def run_script(admin_dsn: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs the script to its end. Skips where there is no psql."""
+def run_script(admin_dsn: str, *, script: str = "roles.sql", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script to its end. Skips where there is no psql."""
     beside = find_binaries()[0] / "psql"
     psql = str(beside) if os.access(beside, os.X_OK) else shutil.which("psql")
     if psql is None:
         pytest.skip("psql is not installed, so nothing runs the script")
     given = [word for name, value in variables.items() for word in ("-v", f"{name}={value}")]
-    command = [psql, "--no-psqlrc", admin_dsn, *given, "-f", str(SCRIPT)]
+    command = [psql, "--no-psqlrc", admin_dsn, *given, "-f", str(SCRIPTS / script)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, cwd=Path("/"))
 
 

@@ -49,6 +49,7 @@ def generated_config_maps() -> list[Manifest]:
         }
         for kustomization in kustomizations()
         for generator in kustomization.get("configMapGenerator", [])
+        if generator.get("behavior") != "merge"
     ]
 
 

@@ -79,6 +79,15 @@ def test_the_final_stage_installs_nothing() -> None:
         assert installer not in commands
 
 
+def test_nothing_in_the_image_changes_who_runs_it() -> None:
+    """The last thing that is done as root takes all setuid and setgid bits; what is copied later has none."""
+    final = read_stages()[-1]
+    last_run = of_keyword(final, "RUN")[-1]
+
+    assert last_run.rpartition(" && ")[2] == "find / -xdev -type f -perm /6000 -exec chmod a-s {} +"
+    assert not any("chmod" in run for stage in read_stages()[:-1] for run in of_keyword(stage, "RUN"))
+
+
 def test_every_dependency_is_pinned_by_hash() -> None:
     """Each installation in the image either demands hashes or uses no index at all."""
     commands = [part for stage in read_stages() for run in of_keyword(stage, "RUN") for part in run.split("&&")]

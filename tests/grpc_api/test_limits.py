@@ -142,10 +142,10 @@ async def next_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 async def test_calls_at_the_same_time(stack: Stack) -> None:
-    """A client is told that it may make 250 calls at the same time on one connection; those beyond are refused."""
+    """A client is told that it may make 500 calls at the same time on one connection; those beyond are refused."""
     # Each of a message that has only begun, so that none of them ends.
     begun = b"\0" + struct.pack(">I", 1000)
-    async with raw(stack.target, *[begun] * 253, finished=False) as reader, asyncio.timeout(5):
+    async with raw(stack.target, *[begun] * 503, finished=False) as reader, asyncio.timeout(5):
         kind, payload = await next_frame(reader)
         settings = dict(struct.iter_unpack(">HI", payload))
         refused: list[bytes] = []
@@ -153,7 +153,7 @@ async def test_calls_at_the_same_time(stack: Stack) -> None:
             other, payload = await next_frame(reader)
             refused += [payload] * (other == _RST_STREAM)
 
-    assert (kind, settings[_MAX_CONCURRENT_STREAMS]) == (_SETTINGS, 250)
+    assert (kind, settings[_MAX_CONCURRENT_STREAMS]) == (_SETTINGS, 500)
     assert refused == [struct.pack(">I", _REFUSED_STREAM)] * 3
 
 
@@ -212,9 +212,10 @@ async def ensured(stack: Stack, number: int) -> bool:
 
 @pytest.mark.parametrize("transport", ["grpcio"])
 async def test_a_flood_of_one_organization(stack: Stack) -> None:
-    """While one organization imports 20,000 memberships another one's deliveries are applied, each within 2 s."""
+    """While one organization imports 20,000 memberships another one's deliveries are applied, none after half of it."""
     t = now_ms()
     waits: list[float] = []
+    begun = time.monotonic()
     importing = asyncio.create_task(flood(stack, [joining(number, t) for number in range(20_000)]))
     number = 0
     while not importing.done():
@@ -229,7 +230,8 @@ async def test_a_flood_of_one_organization(stack: Stack) -> None:
     assert applied == 20_000
     assert told_to_come_again > 0
     assert number > 10
-    assert max(waits) < 2
+    # Behind all of them it would have waited for the end.
+    assert max(waits) < (time.monotonic() - begun) / 2
 
 
 def joining(number: int, at: int) -> sync_service_pb2.ApplyClerkEventRequest:

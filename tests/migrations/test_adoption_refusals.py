@@ -217,7 +217,7 @@ async def test_a_warning_of_a_trigger_shows_no_values(empty_database: str, earli
     assert "secret" not in str(lines)
 
 
-@pytest.mark.parametrize("errcode", ["P0001", "ZZ001", "42501", "23514"])
+@pytest.mark.parametrize("errcode", ["P0001", "ZZ001", "CS001", "42501", "23514"])
 async def test_an_error_of_a_trigger_shows_no_values(
     empty_database: str, earlier: Any, everything: Any, errcode: str
 ) -> None:

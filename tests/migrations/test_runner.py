@@ -161,8 +161,8 @@ async def test_a_migration_that_hangs_is_not_waited_for_forever(
         ({"netloc": "nobody:hunter2@{host}"}, "authentication failed"),
         ({"path": "/no_such_database"}, "does not exist"),
         ({"netloc": "u:hunter2@127.0.0.1:1"}, "Connect call failed"),
-        ({"netloc": "u:hunter2@127.0.0.1:hunter2"}, "its URL is not understood"),
-        ({"scheme": "mysql"}, "its URL is not understood"),
+        ({"netloc": "u:hunter2@127.0.0.1:hunter2"}, "DATABASE_URL is not understood"),
+        ({"scheme": "mysql"}, "DATABASE_URL is not understood"),
     ],
 )
 async def test_a_database_that_cannot_be_reached(empty_database: str, change: dict[str, str], text: str) -> None:

@@ -33,7 +33,10 @@ else:
     ],
 )
 def test_what_is_known_fails(tmp_path: Path, pins: list[dict[str, Any]] | None, code: int, said: str) -> None:
-    """A known vulnerability ends with 1 and a line about it; that nobody could be asked ends with 0, and is said."""
+    """A known vulnerability ends with 1 and a line about it; that nobody could be asked ends with 0, and is said.
+
+    What is asked about is all that gets into the image, builds it or tests it.
+    """
     (tmp_path / "pip_audit").mkdir()
     (tmp_path / "pip_audit" / "__init__.py").touch()
     (tmp_path / "pip_audit" / "__main__.py").write_text(FAKE)
@@ -49,3 +52,5 @@ def test_what_is_known_fails(tmp_path: Path, pins: list[dict[str, Any]] | None, 
 
     assert done.returncode == code, done.stderr
     assert said in done.stdout
+    asked = {line.partition(":")[0] for line in done.stdout.splitlines()}
+    assert {f"requirements-{lock}.lock" for lock in ("image", "build", "sbom", "dev")} == asked

@@ -165,3 +165,17 @@ async def test_a_url_that_does_not_insist_on_tls_is_told_of(tls_postgres: TlsPos
     assert "DATABASE_URL" == line["variable"]
     assert "sslmode=verify-full" in line["hint"]
     assert "db.clerksync.invalid" not in line["hint"] + line["event"]
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("doctor",), ("prune",), ("deliveries", "reencrypt")])
+def test_every_command_that_connects_warns_of_plaintext(command: tuple[str, ...]) -> None:
+    """On standard error, whatever comes of the command."""
+    environment = {"DATABASE_URL": "postgresql://u:hunter2@nobody.invalid/d"} | (
+        {"CLERKSYNC_QUARANTINE_KEY": "5Uv0kqWp3y2t2g6nQv2d1lUXFbJ0vZ6v2vQ2o0vX5lE="} if "reencrypt" in command else {}
+    )
+
+    done = run(*command, environment=environment)
+
+    assert 1 == done.returncode
+    assert "the connection to Postgres may be unencrypted" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr

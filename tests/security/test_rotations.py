@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import bodies
 import pytest
+from database.logins import Login, Logins, make_logins
 from stack import WEBHOOK_SECRET, now_ms
 
 from clerksync_server.app import Application
+from clerksync_server.database.migrate import MigrationError, migrate
 
 NEW_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
@@ -37,6 +39,29 @@ async def make_role(database_url: str) -> AsyncIterator[Callable[..., Any]]:
         await owner.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", role)
         await owner.execute(f"drop role {role}")
     await owner.close()
+
+
+@pytest.fixture
+async def logins(empty_database: str) -> Logins:
+    """A database with the logins that roles.sql makes, migrated by its owner."""
+    made = await make_logins(empty_database)
+    await migrate(made.owner.dsn)
+    return made
+
+
+async def change_password(admin_dsn: str, login: Login) -> str:
+    """As an administrator does with psql. Returns the URL with the new one."""
+    admin = await asyncpg.connect(admin_dsn)
+    await admin.execute(f"alter role {login.name} password 'new'")
+    await admin.close()
+    return as_role(login.dsn, login.name, "new")
+
+
+async def profiles_of(reader: Any, org_id: str) -> list[str]:
+    async with reader.transaction():
+        await reader.execute("select set_config('request.jwt.claims', $1, true)", f'{{"org_id": "{org_id}"}}')
+        rows = await reader.fetch("select clerk_user_id from public.user_profile")
+    return [row["clerk_user_id"] for row in rows]
 
 
 async def test_the_webhook_secret(start_stack: Callable[..., Any]) -> None:
@@ -84,3 +109,31 @@ async def test_two_roles_that_take_turns(
 
     assert 200 == (await new.post(bodies.organization("created", "org_2", at=now_ms()))).status
     await new.ensure_profile("user_1", "org_1")
+
+
+async def test_the_password_of_a_reader(start_stack: Callable[..., Any], logins: Logins, empty_database: str) -> None:
+    """Who reads goes on while it changes; whoever connects afterwards needs the new one; SyncService is not touched."""
+    stack = await start_stack(DATABASE_URL=logins.service.dsn)
+    await stack.ensure_profile("user_1", "org_1")
+    running = await asyncpg.connect(logins.reader.dsn)
+
+    renewed = await asyncpg.connect(await change_password(empty_database, logins.reader))
+    await stack.ensure_profile("user_2", "org_1")
+
+    for reader in (running, renewed):
+        assert ["user_1", "user_2"] == sorted(await profiles_of(reader, "org_1"))
+        await reader.close()
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(logins.reader.dsn)
+
+
+async def test_the_password_of_the_owner(start_stack: Callable[..., Any], logins: Logins, empty_database: str) -> None:
+    """`clerksync migrate` needs the new one from then on, and nothing else knew the old: SyncService goes on."""
+    stack = await start_stack(DATABASE_URL=logins.service.dsn)
+
+    renewed = await change_password(empty_database, logins.owner)
+
+    with pytest.raises(MigrationError, match="password authentication failed"):
+        await migrate(logins.owner.dsn)
+    assert [] == await migrate(renewed)
+    assert 200 == (await stack.post(bodies.organization("created", "org_1", at=now_ms()))).status

@@ -1,6 +1,5 @@
 """Names in client certificates, and what the policy makes of them."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -9,10 +8,8 @@ import pytest
 import trustme
 from access.test_every_method import WHO_MAY, call
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from tls.conftest import StartTls
-from tls.mounted import CA, Mounted
+from tls.conftest import StartTls, target_of
+from tls.mounted import CA, CERT, KEY, Mounted, made
 
 ENSURE = "clerksync.v1.SyncService/EnsureUserProfile"
 POLICY = """
@@ -34,29 +31,7 @@ roles = ["operator"]
 """
 DNS, URI, EMAIL = x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name
 LET_IN, DENIED = ("let in", ""), ("PERMISSION_DENIED", "METHOD_NOT_ALLOWED")
-NOBODY = ("UNAUTHENTICATED", "CREDENTIALS_MISSING")
-
-
-def certificate(ca: trustme.CA, *names: x509.GeneralName) -> tuple[bytes, bytes]:
-    """The key and the certificate of a client, with names of any kind."""
-    issuer = x509.load_pem_x509_certificate(ca.cert_pem.bytes())
-    issuer_key = serialization.load_pem_private_key(ca.private_key_pem.bytes(), None)
-    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "operator.example")]))
-        .issuer_name(issuer.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(issuer_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return private, made.public_bytes(pem)
+NOBODY = ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +53,13 @@ def certificate(ca: trustme.CA, *names: x509.GeneralName) -> tuple[bytes, bytes]
         ([URI("spiffe://example.org/ns/shop/")], NOBODY),
         ([DNS("spiffe://example.org/ns/shop/sa/cart")], DENIED),
         ([EMAIL("shop.example")], NOBODY),
+        # Nor is what ends for some where it goes on for others.
+        ([DNS("shop.example\0.evil.example")], NOBODY),
+        ([URI("spiffe://example.org/ns/shop/sa/cart\0/evil")], NOBODY),
+        ([DNS("shop.example\0.evil.example"), DNS("shop.example")], LET_IN),
+        # A certificate is one workload's, or none's.
+        ([URI("spiffe://example.org/ns/shop/sa/cart"), URI("spiffe://example.org/ns/evil/sa/x")], NOBODY),
+        ([URI("spiffe://example.org/ns/shop/sa/cart"), DNS("stranger.example")], LET_IN),
     ],
 )
 async def test_names_of_a_certificate(
@@ -114,5 +96,5 @@ async def _stack_and_credentials(
     policy = folder / "policy.toml"
     policy.write_text(POLICY)
     stack = await start_tls(asks_clients=True, CLERKSYNC_POLICY_FILE=str(policy))
-    port = stack.target.rpartition(":")[2]
-    return f"localhost:{port}", grpc.ssl_channel_credentials(server.read(CA), *certificate(ca, *names))
+    shown = made(ca, *names)
+    return target_of(stack), grpc.ssl_channel_credentials(server.read(CA), shown[KEY], shown[CERT])

@@ -1,21 +1,36 @@
 """SyncService, the front and the operators' commands as processes that speak TLS with each other."""
 
+import asyncio
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import bodies
 import pytest
 import trustme
+from docs.pages import page
+from processes.test_foreign_clients import tool
 from running import Running, run, until
 from stack import WEBHOOK_SECRET, new_svix_id, now_ms
-from tls.conftest import MountFiles
+from tls.conftest import MountFiles, StartTls, target_of
 from tls.mounted import CA, CERT, KEY, issued
 
 from clerksync_server.access.tokens import line_of
 from clerksync_server.dev.sender import post_event
 
 TRANSPORT = {"CLERKSYNC_GRPC_TRANSPORT": "grpcio"}
+HEALTH = """
+syntax = "proto3";
+package grpc.health.v1;
+message HealthCheckRequest { string service = 1; }
+message HealthCheckResponse {
+  enum ServingStatus { UNKNOWN = 0; SERVING = 1; NOT_SERVING = 2; }
+  ServingStatus status = 1;
+}
+service Health { rpc Check(HealthCheckRequest) returns (HealthCheckResponse); }
+"""
+"""What grpcurl needs of the file that the page names."""
 POLICY = """
 [[callers]]
 identity = "dns:front.example"
@@ -81,6 +96,25 @@ async def test_mutual_tls_from_end_to_end(
     assert (denied.returncode, denied.stderr.split(":")[1]) == (1, " PERMISSION_DENIED")
     assert (refused.returncode, refused.stderr.split(":")[1]) == (1, " UNAVAILABLE")
     assert followed.returncode == 0, followed.stderr
+
+
+async def test_health_as_the_page_asks(start_tls: StartTls, mount: MountFiles, ca: trustme.CA, tmp_path: Path) -> None:
+    """The page's command for health works for whoever has a certificate, though reflection is for operators."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    target = target_of(await start_tls(asks_clients=True, CLERKSYNC_POLICY_FILE=str(policy)))
+    folder = Path(mount(issued(ca, "front.example")) / CERT).parent
+    (folder / "health.proto").write_text(HEALTH)
+    [line] = [line for line in page("docs/security/tls.md").code_lines() if line.startswith("grpcurl ")]
+
+    _, *arguments = shlex.split(line.replace("clerksync:50051", target))
+    command = [tool("grpcurl"), *arguments]
+    answer = await asyncio.to_thread(
+        subprocess.run, command, cwd=folder, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert answer.stderr == ""
+    assert json.loads(answer.stdout) == {"status": "SERVING"}
 
 
 @pytest.mark.parametrize("command", ["service", "dev"])

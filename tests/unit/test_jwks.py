@@ -74,7 +74,7 @@ async def test_keys_are_looked_up_once(jwks: Jwks, server: JwksServer) -> None:
 
 
 async def test_unknown_keys_are_looked_up_at_most_once_in_a_while(jwks: Jwks, server: JwksServer, clock: Clock) -> None:
-    """Whoever makes up key ids does not make us ask more often than once in 30 s."""
+    """Whoever makes up key ids does not make us ask more often than once in 5 s."""
     for number in range(50):
         assert await jwks.found(f"made-up-{number}") is None
     assert 1 == server.asked

@@ -24,6 +24,8 @@ NO_URLS = [
     "http://user:1#hunter2@127.0.0.1/",
     "http://user:hunter2@/",
     "hunter2",
+    "user:hunter2@127.0.0.1:1/x",
+    "user:1?hunter2@127.0.0.1:1/x",
 ]
 NOBODY_THERE = [
     "http://user:hunter2@127.0.0.1:1/x",

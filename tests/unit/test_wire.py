@@ -28,6 +28,7 @@ from clerksync_server.database.wire import may_be_plaintext
         ("postgresql://%2Frun%2Fpostgresql/d", False),
         ("postgresql:///d?host=/run/postgresql", False),
         ("postgresql:///d?host=db.example", True),
+        ("postgresql://u:p@/d?host=db.example", True),
         ("postgresql:///d", False),
         ("postgresql://u:p%40db@127.0.0.1/d", False),
     ],
@@ -45,3 +46,4 @@ def test_the_environment_counts_as_asyncpg_reads_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("PGSSLMODE")
     monkeypatch.setenv("PGHOST", "db.example")
     assert may_be_plaintext("postgresql:///d")
+    assert may_be_plaintext("postgresql://u:p@/d")

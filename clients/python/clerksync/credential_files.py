@@ -4,10 +4,13 @@ They are read anew when they change, and a new set is taken only if it is comple
 files one by one, or writes half of one, leaves the old set in use.
 """
 
+import codecs
+import math
 import os
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
@@ -24,10 +27,12 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 class UnusableFile(ValueError):
     """A file cannot be used. The text says why, and holds nothing of its content."""
 
-    def __init__(self, role: Role, problem: str) -> None:
+    def __init__(self, role: Role, problem: str, *, until_s: float = math.inf) -> None:
+        """`until_s`: when the same content is to be looked at again, in Unix seconds."""
         super().__init__(f"{role}: {problem}")
         self.role = role
         self.problem = problem
+        self.until_s = until_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,7 @@ class Renewable(Generic[_Value]):
         self._read = read
         self._on_refused = on_refused
         self._refused: _Stamp | None = None
+        self._refused_until_s = math.inf
         self._refreshing = threading.Lock()
         self.generation = 0
         """Counts what was taken since the beginning."""
@@ -93,12 +99,12 @@ class Renewable(Generic[_Value]):
         """Whether something new was taken. Costs a `stat` of each file while nothing changes, and never raises."""
         with self._refreshing:
             now = _stamp_of(self._paths)
-            if now in {self._stamp, self._refused}:
+            if now == self._stamp or (now == self._refused and time.time() < self._refused_until_s):
                 return False
             try:
                 stamp, value = self._read_together()
             except UnusableFile as error:
-                self._refused = now
+                self._refused, self._refused_until_s = now, error.until_s
                 self._on_refused(error)
                 return False
             self._stamp, self._refused = stamp, None
@@ -155,8 +161,10 @@ def read_token(path: PathLike) -> str:
 
 def _read_certificates(role: Role, path: PathLike) -> bytes:
     pem = _read_bytes(role, path)
+    # Comments between the blocks may be in any language; within a block a question mark is as wrong as what it was.
+    text = pem.decode("ascii", errors="replace").replace("\ufffd", "?")
     try:
-        _context().load_verify_locations(cadata=pem.decode("ascii"))
+        _context().load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError):
         raise UnusableFile(role, "holds no certificate in PEM") from None
     return pem
@@ -165,9 +173,12 @@ def _read_certificates(role: Role, path: PathLike) -> bytes:
 def _read_bytes(role: Role, path: PathLike) -> bytes:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  (a path may be text)
-            return file.read()
+            content = file.read()
     except OSError as error:
         raise UnusableFile(role, f"cannot be read: {error.strerror}") from None
+    if content.startswith(codecs.BOM_UTF8):  # gRPC does not see the block that follows it.
+        raise UnusableFile(role, "begins with a byte order mark (BOM): save it without")
+    return content
 
 
 def _context() -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 --
 --     psql "$ADMIN_URL" -v owner=clerksync_owner -v service=clerksync_login -v reader=shop -f roles.sql
 --
+-- It reads policies.sql, which has to lie beside it, and so puts back what is missing.
 -- Roles that exist keep their passwords and their data; new ones have no password until you give them one (\password).
 -- It fails, and changes nothing, where a login could still become somebody else or do more than it needs to, and says
 -- what to take from whom.
@@ -40,7 +41,6 @@ declare
     service constant text := current_setting('clerksync.service');
     reader constant text := nullif(current_setting('clerksync.reader'), '');
     role_name text;
-    schema_name name;
     membership record;
 begin
     if '' in (owner, service) then
@@ -112,16 +112,6 @@ begin
     execute format('grant usage, create on schema public to %I', owner);
     foreach role_name in array array_remove(array[service, reader], null) loop
         execute format('grant connect on database %I to %I', current_database(), role_name);
-    end loop;
-    foreach role_name in array array_remove(array[service, reader, 'clerksync_service', 'clerksync_reader'], null) loop
-        execute format('revoke create on database %I from %I', current_database(), role_name);
-        for schema_name in
-            select n.nspname from pg_namespace as n cross join aclexplode(n.nspacl) as privilege
-            where n.nspname in ('public', 'clerksync') and privilege.grantee = (select oid from pg_roles where rolname = role_name)
-                and privilege.privilege_type = 'CREATE'
-        loop
-            execute format('revoke create on schema %I from %I', schema_name, role_name);
-        end loop;
     end loop;
 end
 $make_roles$;
@@ -233,13 +223,22 @@ begin
             with ours as (
                 select
                     t.oid, t.relkind, t.relowner, t.relacl, n.nspname = 'public' as is_read,
-                    n.nspname || '.' || t.relname as name
+                    n.nspname || '.' || t.relname as name,
+                    case t.relkind when 'S' then 'sequence ' else '' end || t.oid::regclass as object
                 from pg_class as t
                 join pg_namespace as n on n.oid = t.relnamespace
                 where t.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
                     and (n.nspname = 'clerksync' or t.oid in (
                         to_regclass('public.organization'), to_regclass('public.user_profile')
                     ))
+                union all
+                select 0, 'n', n.nspowner, n.nspacl, n.nspname = 'public', n.nspname, 'schema ' || n.nspname
+                from pg_namespace as n
+                where n.nspname in ('public', 'clerksync')
+                union all
+                select 0, 'd', d.datdba, d.datacl, true, d.datname, format('database %I', d.datname)
+                from pg_database as d
+                where d.datname = current_database()
             ),
 
             entries as (
@@ -257,7 +256,17 @@ begin
             judged as (
                 select
                     e.*,
-                    e.grantee in (0, service, services) and not (
+                    case when e.relkind in ('n', 'd') then case
+                        -- Of the schema `public` and of the database other rights are an application's; everybody's are
+                        -- only told.
+                        when e.is_read then e.privilege = 'create'
+                            and e.grantee in (service, reader, services, readers)
+                        when e.privilege = 'create' and e.grantee <> 0 and pg_has_role(reader, e.grantee, 'member')
+                            then true
+                        else e.grantee in (0, service, reader, services, readers)
+                            and not (e.grantee = services and e.privilege = 'usage')
+                    end
+                    else e.grantee in (0, service, services) and not (
                         e.grantee = services and e.relkind <> 'S' and case
                             when needed ? e.name then (needed -> e.name) ? e.privilege
                             -- A later version's.
@@ -270,7 +279,7 @@ begin
                     and not (e.is_read and (
                         split_part(e.privilege, ' ', 1) = 'select'
                         or split_part(e.privilege, ' ', 1) = 'update' and e.grantee not in (0, readers)
-                    )) as is_surplus,
+                    )) end as is_surplus,
                     e.grantee in (0, service, reader, services, readers) as is_theirs
                 from entries as e
                 where e.grantee <> e.relowner
@@ -279,9 +288,8 @@ begin
             select
                 j.is_surplus, j.is_theirs,
                 format(
-                    'revoke %s%s on %s%s from %s',
-                    case when not j.is_surplus then 'grant option for ' end, j.privilege,
-                    case j.relkind when 'S' then 'sequence ' end, j.oid::regclass,
+                    'revoke %s%s on %s from %s',
+                    case when not j.is_surplus then 'grant option for ' end, j.privilege, j.object,
                     case j.grantee when 0 then 'public' else j.grantee::regrole::text end
                 ) as remedy,
                 case when j.grantor <> j.relowner then format(', as %s', j.grantor::regrole) end as grantor
@@ -318,6 +326,7 @@ begin
     end if;
 end
 $take_back$;
+\ir policies.sql
 commit;
 
 \echo 'roles: owner' :owner '- service' :service '- reader' :reader

@@ -1,21 +1,22 @@
 """Lets calls in, or turns them away."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 from clerksync_server.access.callers import ANONYMOUS, Caller
+from clerksync_server.access.certificates import ClientCertificate, read_certificate
 from clerksync_server.access.policy import Policy
-from clerksync_server.access.spiffe import is_spiffe_id
 from clerksync_server.access.tokens import hash_of
 from clerksync_server.errors import NotAllowed, Unauthenticated
 
 _SCHEME = "bearer "
 _MAX_TOKEN = 16 * 1024
 _MOST_KNOWN = 10_000
-_DNS_NAMES, _URIS = "peer_dns", "peer_uri"
-"""What gRPC calls the subject alternative names of a certificate, by their kinds."""
+_CERTIFICATE = "x509_pem_cert"
+"""Where gRPC keeps the client's certificate, with a resumed TLS session too."""
+_NO_CERTIFICATE = ClientCertificate()
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -77,12 +78,12 @@ class Access:
             return _ANYBODY
         headers = [value for key, value in metadata if key == "authorization"]
         identities: tuple[str, ...] = (await self._of_token(headers),) if headers else ()
-        if self._certificates:
-            identities += _of_certificate(context)
+        certificate = _certificate_of(context) if self._certificates else _NO_CERTIFICATE
+        identities += certificate.identities
         policy = self._policy()
         caller = policy.known.get((identities, method))
         if caller is None:
-            caller = _judge(policy, identities, method)
+            caller = _judge(policy, identities, method, certificate.problem)
             if len(policy.known) < _MOST_KNOWN:
                 policy.known[identities, method] = caller
         return caller
@@ -102,7 +103,8 @@ class Access:
         raise Unauthenticated("authorization: the token is not known here")
 
 
-def _judge(policy: Policy, identities: tuple[str, ...], method: str) -> Caller:
+def _judge(policy: Policy, identities: tuple[str, ...], method: str, problem: str | None) -> Caller:
+    """`problem` is why a certificate names nobody."""
     for identity in identities:
         grant = policy.of(identity)
         if grant is not None and method in grant.methods:
@@ -114,6 +116,8 @@ def _judge(policy: Policy, identities: tuple[str, ...], method: str) -> Caller:
         return Caller(identity, anybody.must_prove_sessions, anybody.calls_per_second)
     if identities:
         raise NotAllowed(identities[0])
+    if problem is not None:
+        raise Unauthenticated(f"the client certificate {problem}")
     raise Unauthenticated("a client certificate or a bearer token is needed", missing=True)
 
 
@@ -125,17 +129,17 @@ def everyone() -> Access:
     return Access(None)
 
 
-def _of_certificate(context: Any) -> tuple[str, ...]:
-    """The names in the client's certificate, which the transport has verified: of DNS, and SPIFFE ids."""
-    properties: Mapping[str, Iterable[bytes]] = context.auth_context() or {}
-    return (
-        *(f"dns:{name.decode('ascii', 'replace')}" for name in properties.get(_DNS_NAMES, ())),
-        *(identity for uri in properties.get(_URIS, ()) for identity in _of_uri(uri)),
-    )
+def _certificate_of(context: Any) -> ClientCertificate:
+    """The client's certificate, which the transport has verified when the session began.
 
-
-@lru_cache(maxsize=1024)
-def _of_uri(uri: bytes) -> tuple[str, ...]:
-    """None of any other URI: it could read like an identity of another kind, or like one below another path."""
-    text = uri.decode("ascii", "replace")
-    return (text,) if is_spiffe_id(text) else ()
+    Raises Unauthenticated if it has ended since: a connection may outlive it, and a resumed session is not verified.
+    """
+    properties: Mapping[str, Sequence[bytes]] = context.auth_context() or {}
+    shown = properties.get(_CERTIFICATE)
+    if not shown:
+        return _NO_CERTIFICATE
+    certificate = read_certificate(shown[0])
+    if time.time() > certificate.ends_at_s:
+        problem = certificate.problem or "has ended: connect anew with a renewed one"
+        raise Unauthenticated(f"the client certificate {problem}", identity=next(iter(certificate.identities), None))
+    return certificate

@@ -1,6 +1,6 @@
 """The keys of an issuer, as its JWKS names them: kept, and looked up anew when they are old or one is unknown.
 
-Whoever has a token can make up a key id, so nobody makes us ask a URL more often than once in 30 s, and one look-up is
+Whoever has a token can make up a key id, so nobody makes us ask a URL more often than once in 5 s, and one look-up is
 under way at a time. While the source cannot be read, the keys that are known stay. Until it was read for the first time
 nothing can be told of any token; it is asked every few seconds then, and nobody waits for it.
 """
@@ -20,8 +20,10 @@ from clerksync_server.settings import InvalidSettings
 _log = structlog.get_logger(__name__)
 MAX_AGE_S = 3600.0
 """Keys of a URL that are older are looked up anew."""
-PAUSE_S = 30.0
-"""The least time between two look-ups at a URL because of unknown keys, and between two that failed."""
+PAUSE_S = 5.0
+"""The least time between two look-ups at a URL because of unknown keys: new keys are good that soon."""
+AFTER_FAILURE_S = 30.0
+"""Until the next look-up after one that failed."""
 FILE_MAX_AGE_S, FILE_PAUSE_S = 30.0, 1.0
 """The same for a file, which costs next to nothing."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 8.0
@@ -99,7 +101,7 @@ class Jwks:
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
             else:
                 failed = self._read_at < self._asked_at
-                await asyncio.sleep(min(PAUSE_S, self._max_age_s) if failed else self._max_age_s)
+                await asyncio.sleep(min(AFTER_FAILURE_S, self._max_age_s) if failed else self._max_age_s)
             await asyncio.wait((self._ask(),))
 
     def _ask_at_times(self) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 import structlog
 
 from clerksync_server.access.authorizer import Access, everyone
-from clerksync_server.access.files import FileRefused, ReloadedFile
+from clerksync_server.access.files import FileRefused, LookedAtTogether, ReloadedFile
 from clerksync_server.access.kubernetes import kubernetes_tokens_of
 from clerksync_server.access.policy import NOBODY, parse_policy
 from clerksync_server.access.tokens import parse_tokens
@@ -24,11 +24,12 @@ def access_of(settings: Settings, *, dev: bool) -> Access:
     if dev and settings.policy_file is None:
         return everyone()
     problems: list[str] = []
+    together = LookedAtTogether()
 
     def opened(name: str, parse: Callable[[bytes], _Content]) -> ReloadedFile[_Content] | None:
         path = getattr(settings, name)
         try:
-            return None if path is None else ReloadedFile(path, parse)
+            return None if path is None else ReloadedFile(path, parse, together)
         except FileRefused as error:
             problems.append(f"{ENVIRONMENT_NAMES[name]}: {error}")
             return None

@@ -30,7 +30,7 @@ def line_of(name: str, token: str) -> str:
 def parse_tokens(data: bytes) -> Mapping[str, str]:
     """The names by the hashes of their tokens; a name may have several, while one replaces the other.
 
-    Raises FileRefused with the number of the line.
+    Raises FileRefused, with the number of the line where there is one.
     """
     names: dict[str, str] = {}
     for number, raw in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
@@ -42,4 +42,6 @@ def parse_tokens(data: bytes) -> Mapping[str, str]:
             raise FileRefused(f"line {number}: {_EXPECTED}")
         if names.setdefault(match["hash"], match["name"]) != match["name"]:
             raise FileRefused(f"line {number}: another name has this token already")
+    if not names:
+        raise FileRefused("holds no token; where none are to be taken, leave the setting out")
     return names

@@ -13,6 +13,7 @@ from clerksync_server.cli.asking import TIMEOUT_S, CallRefused, ask, time_of
 from clerksync_server.cli.showing import console, print_table, print_values, printable
 from clerksync_server.database.connection import Database
 from clerksync_server.database.deliveries import Outcome
+from clerksync_server.database.wire import tell_of_plaintext
 from clerksync_server.grpc_api.resources import DELIVERY_OUTCOMES
 from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import load_settings
@@ -118,6 +119,7 @@ def reencrypt_() -> None:
     settings = load_settings("database_url", "quarantine_keys")
     configure_logs(settings)
     assert settings.database_url is not None
+    tell_of_plaintext(settings.database_urls)
     database = Database(settings.database_url.get_secret_value(), pool_size=1)
     keys = BodyKeys(settings.quarantine_key_texts)
 

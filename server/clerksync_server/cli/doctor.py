@@ -14,8 +14,10 @@ from clerksync_server.database.errors import translated_errors
 from clerksync_server.database.listening import listening
 from clerksync_server.database.migrate import REQUIRED_REVISION, current_revision, is_compatible
 from clerksync_server.database.sql import load_queries
+from clerksync_server.database.wire import tell_of_plaintext
 from clerksync_server.dev.database import running_dev_dsn
 from clerksync_server.errors import DatabaseRefused, DatabaseUnavailable
+from clerksync_server.ops.logs import configure_logs
 from clerksync_server.settings import load_settings
 
 _SQL = load_queries("doctor.sql")
@@ -43,6 +45,7 @@ class _Findings:
     """What is wrong with notifications."""
 
 
+_RESTORE = "let the owner of the tables run policies.sql, see docs/security/database.md"
 CHECKS = (
     Check("duplicate_profiles", True, "a unique constraint is missing: run `clerksync migrate`"),
     Check("duplicate_organizations", True, "a unique constraint is missing: run `clerksync migrate`"),
@@ -50,7 +53,9 @@ CHECKS = (
     Check("profiles_of_deleted", True, "something other than clerksync writes to the tables"),
     Check("organizations_of_deleted", True, "something other than clerksync writes to the tables"),
     Check("profiles_of_removed", True, "something other than clerksync writes to the tables"),
-    Check("tables_without_row_security", True, "readers see every organization: run `clerksync migrate`"),
+    Check("tables_without_row_security", True, f"readers see every organization: {_RESTORE}"),
+    Check("reader_policies_missing", True, f"a member of clerksync_reader may have dropped them: {_RESTORE}"),
+    Check("rights_of_everybody", True, "everybody, or every reader, may do more than it needs: run roles.sql again"),
     Check("quarantined_deliveries", False, "see `clerksync deliveries list --outcome quarantined`"),
     Check("old_provisional_profiles", False, "their membership events have not come: are all events subscribed?"),
     Check(
@@ -79,6 +84,8 @@ def doctor(
     if dsn is None:
         raise CommandFailed("DATABASE_URL is not set, and no `clerksync dev` runs in this folder")
     direct_dsn = settings.direct_dsn if settings.database_url and settings.direct_dsn else dsn
+    configure_logs(settings)
+    tell_of_plaintext(settings.database_urls)
     found = asyncio.run(_examine(dsn, direct_dsn))
     table = Table(box=None)
     for column in ("check", "rows", "verdict"):
@@ -108,7 +115,8 @@ async def _examine(dsn: str, direct_dsn: str) -> _Findings:
             if missing := privileges["missing"]:
                 raise CommandFailed(
                     f"the role of DATABASE_URL lacks what SyncService needs: {missing}. Run `clerksync migrate` as the "
-                    "owner of the tables, and make the role a member of clerksync_service, see docs/security.md"
+                    "owner of the tables, then roles.sql as an administrator: it makes the role a member of "
+                    "clerksync_service and puts back what is missing, see docs/security/database.md"
                 )
             revision = await current_revision(connection)
             if not is_compatible(revision):

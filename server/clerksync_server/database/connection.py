@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 import asyncpg
 import structlog
 
+from clerksync_server.database.connecting import connect_problem
 from clerksync_server.database.dedicated import DedicatedConnection
 from clerksync_server.database.errors import describe, translated_errors
 from clerksync_server.database.retrying import repeated_if_lost
@@ -91,7 +92,7 @@ class Database:
             connection = await pool.acquire(timeout=COMMAND_TIMEOUT_S)
         except Exception as error:
             # Whatever it is (poolers have errors of their own), there is no connection now.
-            raise DatabaseUnavailable(describe(error)) from error
+            raise DatabaseUnavailable(connect_problem(error, self._dsn)) from error
         finally:
             self._waiting -= 1
         try:

@@ -7,6 +7,7 @@ import asyncpg
 import structlog
 from asyncpg import exceptions as pg
 
+from clerksync_server.database.connecting import connecting
 from clerksync_server.database.errors import describe, noticing_delays, translated_errors
 from clerksync_server.database.retrying import repeated_if_lost
 from clerksync_server.database.session import Session
@@ -153,13 +154,14 @@ class DedicatedConnection:
         if self._is_closed:
             raise DatabaseUnavailable("the connection is closed")
         if self._session is None or self._session.connection.is_closed():
-            connection = await asyncpg.connect(
-                self._dsn,
-                timeout=self._connect_timeout_s,
-                command_timeout=self._command_timeout_s,
-                statement_cache_size=0,
-                server_settings={"application_name": f"clerksync {self._purpose}"},
-            )
+            with connecting(self._dsn):
+                connection = await asyncpg.connect(
+                    self._dsn,
+                    timeout=self._connect_timeout_s,
+                    command_timeout=self._command_timeout_s,
+                    statement_cache_size=0,
+                    server_settings={"application_name": f"clerksync {self._purpose}"},
+                )
             self._session = Session(connection, prepares=self._prepares)
             if self._is_closed:  # While it connected.
                 self._cut()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from clerksync_server.database.connecting import DIRECT_URL, connecting
 from clerksync_server.database.connection import CONNECT_TIMEOUT_S, Database
 from clerksync_server.database.session import Session
 from clerksync_server.database.sql import load_queries
@@ -72,14 +73,15 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(dsn: str) -> AsyncIterator[Listener]:
-    """Connects and listens. Raises what the driver raises."""
-    connection = await asyncpg.connect(
-        dsn,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=_COMMAND_TIMEOUT_S,
-        statement_cache_size=0,
-        server_settings={"application_name": "clerksync removals"},
-    )
+    """Connects and listens. Raises what the driver raises, and DatabaseUnavailable for what is wrong with the URL."""
+    with connecting(dsn, DIRECT_URL):
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=_COMMAND_TIMEOUT_S,
+            statement_cache_size=0,
+            server_settings={"application_name": "clerksync removals"},
+        )
     try:
         listener = Listener(connection)
         await listener.start()

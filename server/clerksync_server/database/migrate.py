@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncpg
 import structlog
 
+from clerksync_server.database.connecting import connecting
 from clerksync_server.database.errors import describe, is_told_by_a_function
 from clerksync_server.database.wire import tls_problem
+from clerksync_server.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -107,12 +109,15 @@ def _has_reached(current: str | None, revision: str) -> bool:
 
 async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
     try:
-        return await asyncpg.connect(
-            dsn,
-            timeout=_CONNECT_TIMEOUT_S,
-            statement_cache_size=0,
-            server_settings={"application_name": "clerksync migrate"},
-        )
+        with connecting(dsn):
+            return await asyncpg.connect(
+                dsn,
+                timeout=_CONNECT_TIMEOUT_S,
+                statement_cache_size=0,
+                server_settings={"application_name": "clerksync migrate"},
+            )
+    except DatabaseUnavailable as error:
+        raise MigrationError(f"cannot connect to the database: {error.detail}") from None
     except asyncpg.PostgresError as error:
         raise MigrationError(f"cannot connect to the database: {error.message}") from None
     except TimeoutError:
@@ -120,12 +125,6 @@ async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
     except OSError as error:
         reason = tls_problem(error) or error.strerror or type(error).__name__
         raise MigrationError(f"cannot connect to the database: {reason}") from None
-    except (asyncpg.InterfaceError, ValueError):
-        # The texts of these may hold parts of the DSN, and so of the password.
-        raise MigrationError(
-            "cannot connect to the database: its URL is not understood. It has the form "
-            "postgresql://user:password@host:5432/database, with special characters in the password percent-encoded"
-        ) from None
 
 
 async def _close(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -236,7 +235,7 @@ def _warning(message: asyncpg.PostgresLogMessage) -> str:
 def _explain(error: asyncpg.PostgresError) -> str:
     """What went wrong and what to do. Messages of errors about values hold those values, and details may: left out."""
     hint = f"\n{error.hint}" if error.hint else ""
-    if error.sqlstate == _REFUSED_BY_MIGRATION:
+    if error.sqlstate == _REFUSED_BY_MIGRATION and not is_told_by_a_function(error):
         return f"{error.message}{hint}"
     if isinstance(error, asyncpg.LockNotAvailableError):
         return (

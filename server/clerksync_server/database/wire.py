@@ -29,13 +29,18 @@ def may_be_plaintext(url: str) -> bool:
     As asyncpg reads it: without one PGSSLMODE counts, and without that `prefer`, which goes on without TLS if the
     server, or somebody in between, says that it has none.
     """
+    if insists_on_tls(url):
+        return False
     parts = urlsplit(url)
     options = parse_qs(parts.query)
-    mode = options.get("sslmode", [os.environ.get("PGSSLMODE") or "prefer"])[-1]
-    if mode in _ENCRYPTED:
-        return False
     text = parts.netloc.rpartition("@")[2] or options.get("host", [os.environ.get("PGHOST", "")])[-1]
     return not all(_is_here(host) for host in unquote(text).split(","))
+
+
+def insists_on_tls(url: str) -> bool:
+    """Whether its `sslmode`, or PGSSLMODE if it has none, lets nothing go unencrypted."""
+    mode = parse_qs(urlsplit(url).query).get("sslmode", [os.environ.get("PGSSLMODE") or "prefer"])[-1]
+    return mode in _ENCRYPTED
 
 
 def _is_here(host_and_port: str) -> bool:
@@ -56,7 +61,4 @@ def tls_problem(error: BaseException) -> str | None:
         return f"the certificate of Postgres is not accepted: {error.verify_message.partition(',')[0]}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason}"
-    # asyncpg says so in no other way; the rest of its text names the host.
-    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
-        return "sslmode asks for TLS, and Postgres offers none"
     return None

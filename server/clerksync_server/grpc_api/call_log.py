@@ -16,7 +16,14 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from clerksync_server.access.callers import ANONYMOUS, present_caller
-from clerksync_server.errors import ClerksyncError, DatabaseRefused, DatabaseUnavailable, NotAllowed, ShuttingDown
+from clerksync_server.errors import (
+    ClerksyncError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    NotAllowed,
+    ShuttingDown,
+    Unauthenticated,
+)
 from clerksync_server.grpc_api.status import code_name, status_of
 from clerksync_server.ops.logs import frames_of
 
@@ -88,6 +95,10 @@ def judge(error: Exception) -> tuple[str, bool]:
         bind_contextvars(database_error=error.detail)
     elif isinstance(error, NotAllowed):
         bind_contextvars(caller=error.identity)
+    elif isinstance(error, Unauthenticated):
+        bind_contextvars(problem=str(error))
+        if error.identity is not None:
+            bind_contextvars(caller=error.identity)
     elif not isinstance(error, ClerksyncError):
         _log.error("defect", error=type(error).__name__, frames=frames_of(error))
     code = code_name(status_of(error))

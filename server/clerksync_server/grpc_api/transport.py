@@ -18,9 +18,9 @@ _OPTIONS = [
     ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
     # Each may hold a message of the largest size, whoever sends it: tokens are looked at when it is there. The quota
     # for memory that grpcio has inside cannot be reached from Python, and a bound for the calls of all connections
-    # would let few strangers lock all others out. So many of one connection stay below the memory of a Pod; fewer would
-    # refuse what a client sends at once by a new connection, before it has heard of the limit.
-    ("grpc.max_concurrent_streams", 250),
+    # would let few strangers lock all others out. So many of one connection stay below the memory of a Pod. Clients of
+    # grpcio do not wait with those beyond it, which are refused: so it is more than a service has under way.
+    ("grpc.max_concurrent_streams", 500),
     # Two servers on one port would share it silently; the second is to fail instead.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -36,6 +36,10 @@ _OPTIONS_OF_GRPCIO = [
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_allowed_incoming_connections", 4000),
     ("grpc.max_connection_idle_ms", 120_000),
+    # Calls that have come while the loop was busy. grpcio drops some of 1,000, at random and as CANCELLED, which nobody
+    # tries again; the bounds of ours that follow answer with a reason and when to come again.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 30_000),
     # Clients that balance by themselves look for new replicas when they connect anew. The other one refuses to start
     # with these: it never ends a connection by its age.
     ("grpc.max_connection_age_ms", 300_000),

@@ -2,14 +2,14 @@
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 
-from clerksync.credential_files import Role, TlsFiles, TlsMaterial, UnusableFile, read_tls, read_token
+from clerksync.credential_files import Role, TlsFiles, UnusableFile, read_tls, read_token
 from clerksync.credentials import Credentials, stays_on_this_machine
+from clerksync_server.settings.certificates import read_server_tls
 
 if TYPE_CHECKING:
     from clerksync_server.settings.model import Settings
@@ -129,22 +129,6 @@ def client_credentials(settings: "Settings") -> Credentials:
 def told_of_server(error: UnusableFile) -> UnusableSettingFile:
     """The same, by the name of the server's variable."""
     return UnusableSettingFile(_told(error, _SERVER_FILES))
-
-
-def read_server_tls(files: TlsFiles) -> TlsMaterial:
-    """Reads the files of a server's certificate. Raises UnusableFile."""
-    material = read_tls(files)
-    try:
-        expiry_of(material)
-    except ValueError:  # OpenSSL takes some that `cryptography` does not.
-        raise UnusableFile("certificate", "is no well-formed certificate") from None
-    return material
-
-
-def expiry_of(material: TlsMaterial) -> datetime:
-    """The end of the certificate's validity."""
-    assert material.certificate is not None
-    return x509.load_pem_x509_certificate(material.certificate).not_valid_after_utc
 
 
 def _first_name(certificate: Path) -> str | None:

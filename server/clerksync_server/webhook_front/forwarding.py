@@ -16,6 +16,7 @@ from clerksync_server.sync.coalescing import Coalescer
 from clerksync_server.sync.room import Room
 from clerksync_server.webhook_front.client import LONGEST_CALL_S
 from clerksync_server.webhook_front.reading import MAX_BODY_BYTES
+from clerksync_server.webhook_front.why import reason_among, why_of
 
 _DEADLINE_S = LONGEST_CALL_S
 _LANES = 2
@@ -121,7 +122,7 @@ class Forwarder:
                 # While versions are rolled out, some replicas may be older than this front.
                 self._apart_until = time.monotonic() + _APART_S
                 return [None] * len(deliveries)
-            _tell_failure(request_id, len(deliveries), error.code())
+            _tell_failure(request_id, len(deliveries), error.code(), why_of(error))
             raise _failure(error.code()) from None
         return [_forwarded(result, request_id) for result in response.results]
 
@@ -132,7 +133,7 @@ class Forwarder:
         try:
             response = await self._connection.stub.ApplyClerkEvent(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            _tell_failure(delivery.svix_id, 1, error.code())
+            _tell_failure(delivery.svix_id, 1, error.code(), why_of(error))
             raise _failure(error.code()) from None
         return Forwarded(response.outcome, delivery.svix_id)
 
@@ -151,7 +152,7 @@ def _forwarded(result: sync_service_pb2.ApplyClerkEventResult, request_id: str) 
     code = _CODES.get(result.error.code, grpc.StatusCode.UNKNOWN)
     if code is grpc.StatusCode.ABORTED:
         return None
-    _tell_failure(request_id, 1, code)
+    _tell_failure(request_id, 1, code, reason_among(result.error.details))
     return _failure(code)
 
 
@@ -163,5 +164,5 @@ def _size_of(delivery: Delivery) -> int:
     return max(len(delivery.body), _LEAST_BYTES)
 
 
-def _tell_failure(request_id: str, size: int, code: grpc.StatusCode) -> None:
-    _log.warning("SyncService did not apply deliveries", request_id=request_id, size=size, code=code.name)
+def _tell_failure(request_id: str, size: int, code: grpc.StatusCode, why: str | None) -> None:
+    _log.warning("SyncService did not apply deliveries", request_id=request_id, size=size, code=code.name, why=why)

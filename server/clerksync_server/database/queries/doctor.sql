@@ -80,6 +80,40 @@ select count(*)
 from pg_class
 where oid in ('public.organization'::regclass, 'public.user_profile'::regclass) and not relrowsecurity;
 
+-- name: reader_policies_missing
+-- Of the two policies of each table, those that readers lack.
+select count(*)
+from pg_class as t
+cross join (values ('clerksync_read', true), ('clerksync_read_no_other', false)) as needed (name, is_permissive)
+where t.oid in ('public.organization'::regclass, 'public.user_profile'::regclass) and not exists (
+    select from pg_policy as p
+    where p.polrelid = t.oid and p.polname = needed.name and p.polpermissive = needed.is_permissive
+        and p.polcmd = 'r' and to_regrole('clerksync_reader') = any(p.polroles)
+);
+
+-- name: rights_of_everybody
+-- Rights to what is ours that everybody has, or all readers, beyond selecting from the two tables that readers see.
+select count(*)
+from (
+    select n.nspname = 'public' as is_read, t.relowner as owner_id, t.relacl as acl
+    from pg_class as t
+    inner join pg_namespace as n on n.oid = t.relnamespace
+    where t.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and (n.nspname = 'clerksync' or t.oid in (
+        'public.organization'::regclass, 'public.user_profile'::regclass
+    ))
+    union all
+    select n.nspname = 'public', t.relowner, a.attacl
+    from pg_class as t
+    inner join pg_namespace as n on n.oid = t.relnamespace
+    inner join pg_attribute as a on a.attrelid = t.oid
+    where n.nspname = 'clerksync' or t.oid in ('public.organization'::regclass, 'public.user_profile'::regclass)
+    union all
+    select false, n.nspowner, n.nspacl from pg_namespace as n where n.nspname = 'clerksync'
+) as ours
+cross join aclexplode(ours.acl) as privilege
+where privilege.grantee in (0, to_regrole('clerksync_reader')) and privilege.grantee <> ours.owner_id
+    and not (ours.is_read and privilege.privilege_type = 'SELECT');
+
 -- name: privileges
 -- Of the role of this connection: `missing`, what it lacks of what SyncService needs, in words, null if nothing;
 -- `needless`, what it may beyond that, in the same way; `is_trial`, whether it is a superuser or the owner itself, as
@@ -152,6 +186,14 @@ missing (problem) as (
         where held.oid = tables.oid and held.privilege in (privilege, split_part(privilege, ' ', 1))
     )
     union all
+    select distinct 'usage on the sequence ' || s.oid::regclass
+    from pg_attrdef as a
+    inner join pg_depend as d
+        on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid and d.refclassid = 'pg_class'::regclass
+    inner join pg_class as s on s.oid = d.refobjid
+    where a.adrelid in (select oid from tables)
+        and case s.relkind when 'S' then not has_sequence_privilege(s.oid, 'usage') end
+    union all
     select 'a policy for all rows of ' || tables.name
     from tables
     where row_security_active(tables.oid) and not exists (
@@ -185,6 +227,12 @@ needless (problem, is_common) as (
         exists (select from aclexplode(n.nspacl) where grantee = 0 and privilege_type = 'CREATE')
     from pg_namespace as n
     where n.nspname in ('public', 'clerksync') and has_schema_privilege(n.oid, 'create')
+    union all
+    select
+        'may make schemas in the database',
+        exists (select from aclexplode(d.datacl) where grantee = 0 and privilege_type = 'CREATE')
+    from pg_database as d
+    where d.datname = current_database() and has_database_privilege(d.oid, 'create')
     union all
     select 'has ' || privilege || ' on ' || name, false
     from held
