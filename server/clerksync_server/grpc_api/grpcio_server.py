@@ -16,6 +16,7 @@ from grpc.aio import _server as aio_server
 
 _END = "Method not found!"
 """What grpcio says as well."""
+_HEAR_S = 1.0
 
 
 class _CallsOfOurs(cygrpc.AioServer):  # type: ignore[misc]
@@ -24,7 +25,7 @@ class _CallsOfOurs(cygrpc.AioServer):  # type: ignore[misc]
     def __init__(self, loop: asyncio.AbstractEventLoop, options: list[tuple[str, int]]) -> None:
         super().__init__(loop, None, (), (), options, None)
         self._running_loop = loop
-        self._refusals: set[asyncio.Task[None]] = set()
+        self._refusals: set[asyncio.Task[Any]] = set()
 
     async def _request_call(self) -> Any:
         """What grpcio takes up a call by that is for no registered method; it never gets one."""
@@ -32,13 +33,23 @@ class _CallsOfOurs(cygrpc.AioServer):  # type: ignore[misc]
             call = await super()._request_call()
             refusal = self._running_loop.create_task(self._refuse(call))
             self._refusals.add(refusal)
-            refusal.add_done_callback(self._refusals.discard)
+            refusal.add_done_callback(self._forget)
 
     async def _refuse(self, call: Any) -> None:
         context = cygrpc._ServicerContext(call, None, None, self._running_loop)  # noqa: SLF001  (there is no other way)
+        # Who is refused while sending is told that the stream is gone instead of why: so the first message is heard.
+        hearing = self._running_loop.create_task(context.read())
+        self._refusals.add(hearing)
+        hearing.add_done_callback(self._forget)
+        await asyncio.wait((hearing,), timeout=_HEAR_S)
         # Its end is an exception, also when all went well; the peer may be gone.
         with contextlib.suppress(Exception):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, _END)
+
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        self._refusals.discard(task)
+        if not task.cancelled():
+            task.exception()  # Of no interest, and said to be heard.
 
 
 class GrpcioServer(aio_server.Server):
