@@ -226,7 +226,7 @@ async def test_ensure_calls_before_a_frozen_postgres(postgres: EmbeddedPostgres,
             await call
         error = caught.value
         hint = any(isinstance(detail, error_details_pb2.RetryInfo) for detail in error_details(error))
-        return error.code(), error_info(error).reason, hint, loop.time() - started < 12
+        return error.code(), error_info(error).reason, hint, loop.time() - started < 11
 
     calls = []
     async with frozen(postgres, stack):
