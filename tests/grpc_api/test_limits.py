@@ -9,7 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Event, Thread
-from typing import Self
+from typing import Any, Self
 
 import bodies
 import grpc
@@ -165,7 +165,7 @@ async def test_a_crowd_that_python_has_not_taken_up(stack: Stack) -> None:
     request = Profile(clerk_user_id="user_1", clerk_org_id="org_1")
     async with AsyncExitStack() as channels:
         options = [("grpc.use_local_subchannel_pool", 1)]
-        stubs = [
+        stubs: list[Any] = [
             SyncServiceStub(await channels.enter_async_context(grpc.aio.insecure_channel(stack.target, options)))
             for _ in range(20)
         ]
