@@ -7,9 +7,9 @@ import struct
 import time
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Event, Thread
-from typing import Self
+from typing import Any, Self
 
 import bodies
 import grpc
@@ -20,6 +20,7 @@ from stack import Stack, error_details, error_info, new_svix_id, now_ms
 
 from bench.cpu import memory_bytes
 from clerksync.v1 import sync_service_pb2
+from clerksync.v1.sync_service_pb2_grpc import SyncServiceStub
 from clerksync_server.access import callers
 from clerksync_server.access.callers import Caller
 
@@ -166,6 +167,30 @@ async def test_paths_of_no_method(stack: Stack, path: bytes) -> None:
 
     await asyncio.sleep(0.2)  # The end of a server takes a moment.
     assert (await stack.ensure_profile("user_1", "org_1")).HasField("user_profile")
+
+
+@pytest.mark.parametrize("transport", ["grpcio"])
+async def test_a_crowd_that_python_has_not_taken_up(stack: Stack) -> None:
+    """However many calls come while the process has no time for them, each is answered, and none is CANCELLED."""
+    await stack.ensure_profile("user_1", "org_1")
+    request = Profile(clerk_user_id="user_1", clerk_org_id="org_1")
+    async with AsyncExitStack() as channels:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        stubs: list[Any] = [
+            SyncServiceStub(await channels.enter_async_context(grpc.aio.insecure_channel(stack.target, options)))
+            for _ in range(20)
+        ]
+        for stub in stubs:
+            await stub.EnsureUserProfile(request)
+        calls = [asyncio.ensure_future(stub.EnsureUserProfile(request)) for stub in stubs for _ in range(240)]
+        await asyncio.sleep(0)
+        # Meanwhile the threads of grpcio send and read all of them.
+        time.sleep(2)  # noqa: ASYNC251
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {"EnsureUserProfileResponse"} == {
+        answer.code().name if isinstance(answer, grpc.aio.AioRpcError) else type(answer).__name__ for answer in answers
+    }
 
 
 @pytest.mark.parametrize("transport", ["grpcio"])

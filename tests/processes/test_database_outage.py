@@ -215,6 +215,44 @@ async def code_of(call: Any) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
+async def test_ensure_calls_before_a_frozen_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:
+    """However many wait, of whatever kind, each is told within seconds of its own arrival, and when to come again."""
+    await stack.ensure_profile("user_1", "org_1")
+    loop = asyncio.get_running_loop()
+
+    async def told(call: Any) -> tuple[grpc.StatusCode, str, bool, bool]:
+        started = loop.time()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        error = caught.value
+        hint = any(isinstance(detail, error_details_pb2.RetryInfo) for detail in error_details(error))
+        return error.code(), error_info(error).reason, hint, loop.time() - started < 11
+
+    calls = []
+    async with frozen(postgres, stack):
+        # While the first look-up is stuck, while its connection is made anew, and while that fails again.
+        for second in range(14):
+            user, org = f"user_{second}", f"org_{second}"
+            request = sync_service_pb2.EnsureUserProfileRequest(clerk_user_id=user, clerk_org_id=org)
+            batch = sync_service_pb2.BatchEnsureUserProfilesRequest(requests=[request])
+            organization = sync_service_pb2.EnsureOrganizationRequest(clerk_org_id=org)
+            asked = [
+                stack.sync.EnsureUserProfile(request),
+                stack.sync.BatchEnsureUserProfiles(batch),
+                stack.sync.EnsureOrganization(organization),
+            ]
+            calls += [asyncio.create_task(told(call)) for call in asked]
+            await asyncio.sleep(1)
+        answers = await asyncio.gather(*calls)
+
+    assert {(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", True, True)} == set(answers)
+
+    async def is_served() -> bool:
+        return await code_of(stack.ensure_profile("user_1", "org_1")) is grpc.StatusCode.OK
+
+    await until(is_served, 15, every_s=0.5)
+
+
 async def test_a_read_only_postgres(postgres: EmbeddedPostgres, stack: Stack) -> None:
     """A server that refuses writes, as after a failover to a standby, is not ready, and nothing is acknowledged."""
     name = postgres.dsn.rpartition("/")[2]

@@ -9,6 +9,8 @@ from clerksync_server.grpc_api.grpcio_server import GrpcioServer
 from clerksync_server.settings.types import Transport
 
 _MAX_METADATA_BYTES = 16 * 1024
+_MOST_CONNECTIONS = 4000
+_MOST_CALLS_OF_A_CONNECTION = 500
 _OPTIONS = [
     # Room for a body of the largest size, or for many small ones, and the fields around them. Compressed messages are
     # held against it while they are unpacked.
@@ -20,7 +22,7 @@ _OPTIONS = [
     # for memory that grpcio has inside cannot be reached from Python, and a bound for the calls of all connections
     # would let few strangers lock all others out. So many of one connection stay below the memory of a Pod. Clients of
     # grpcio do not wait with those beyond it, which are refused: so it is more than a service has under way.
-    ("grpc.max_concurrent_streams", 500),
+    ("grpc.max_concurrent_streams", _MOST_CALLS_OF_A_CONNECTION),
     # Two servers on one port would share it silently; the second is to fail instead.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -34,12 +36,12 @@ _OPTIONS_OF_GRPCIO = [
     ("grpc.http2.max_ping_strikes", 2),
     # For who connects and then does not speak HTTP/2, or TLS. The other one waits for them.
     ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.max_allowed_incoming_connections", 4000),
+    ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
+    # For calls that Python has not taken up yet; never reached. By default grpcio ends some of 1,000 or more, and all
+    # after 3,000, as CANCELLED, which tells nobody to come again: what waits behind them has its own bounds.
+    ("grpc.server.max_pending_requests", _MOST_CONNECTIONS * _MOST_CALLS_OF_A_CONNECTION),
+    ("grpc.server.max_pending_requests_hard_limit", _MOST_CONNECTIONS * _MOST_CALLS_OF_A_CONNECTION),
     ("grpc.max_connection_idle_ms", 120_000),
-    # Calls that have come while the loop was busy. grpcio drops some of 1,000, at random and as CANCELLED, which nobody
-    # tries again; the bounds of ours that follow answer with a reason and when to come again.
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 30_000),
     # Clients that balance by themselves look for new replicas when they connect anew. The other one refuses to start
     # with these: it never ends a connection by its age.
     ("grpc.max_connection_age_ms", 300_000),

@@ -7,11 +7,17 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
-from clerksync_server.errors import Overloaded
+from clerksync_server.errors import DatabaseUnavailable, Overloaded
 from clerksync_server.sync.room import Room
 
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
+_Waiting = tuple[_Item, "asyncio.Future[_Outcome]", float]
+"""What is asked for, its outcome, and since when it waits by the clock of the loop."""
+_LOOKS = 8
+"""How often patience is looked at while it lasts: no timer for each item."""
+_BEHIND_A_FAILURE = 4
+"""Who has waited for this part of its patience when the database fails others is not made to try it as well."""
 
 Work = Callable[[Sequence[_Item]], Awaitable[Sequence[_Outcome | Exception]]]
 """Does all of it; returns an outcome for each item, in their order. What it raises is the outcome of every item."""
@@ -43,6 +49,7 @@ class Coalescer(Generic[_Item, _Outcome]):
         shares_of: int | None = None,
         room: Room | None = None,
         cost_of: Callable[[_Item], int] | None = None,
+        patience_s: float | None = None,
     ) -> None:
         """With `stuck_after_s`, more lanes open where none has come back for so long, up to `most_lanes`.
 
@@ -55,6 +62,10 @@ class Coalescer(Generic[_Item, _Outcome]):
         waits until there is more, or a lane comes back.
 
         `cost_of` says how much of the `room` an item takes while it waits; without it that is its size.
+
+        With `patience_s`, whoever has waited for so long, for its turn or for its outcome, gets DatabaseUnavailable, an
+        eighth of it later at most, and work that takes longer is cancelled. Where work raises DatabaseUnavailable, so
+        does every item that has waited for a quarter of it for its turn: the next batch may take as long to fail.
         """
         self._work = work
         self._turns = turns
@@ -69,7 +80,13 @@ class Coalescer(Generic[_Item, _Outcome]):
         self._room = room
         self._cost_of = cost_of or size_of
         self._size_of = size_of
-        self._waiting: dict[Hashable, deque[tuple[_Item, asyncio.Future[_Outcome]]]] = {}
+        self._patience_s = patience_s
+        self._aging: asyncio.TimerHandle | None = None
+        self._out: dict[int, tuple[asyncio.Task[None], float, list[_Waiting[_Item, _Outcome]]]] = {}
+        """With patience each batch that has left, by its number: by which task, and when."""
+        self._given_up: set[int] = set()
+        """Batches whose work was cancelled."""
+        self._waiting: dict[Hashable, deque[_Waiting[_Item, _Outcome]]] = {}
         self._number_waiting = 0
         self._under_way: dict[int, int] = {}
         """How many items are in each batch that has left, by its number; without those that are stuck."""
@@ -84,7 +101,8 @@ class Coalescer(Generic[_Item, _Outcome]):
 
     def submit(self, item: _Item) -> "asyncio.Future[_Outcome]":
         """As `ask`, for one who asks for several: cancel the future, or give it a result, to leave the item out."""
-        outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[_Outcome] = loop.create_future()
         group = self._group_of(item)
         if self._room is not None:
             try:
@@ -92,12 +110,14 @@ class Coalescer(Generic[_Item, _Outcome]):
             except Overloaded as error:
                 outcome.set_exception(error)
                 return outcome
-        self._waiting.setdefault(group, deque()).append((item, outcome))
+        self._waiting.setdefault(group, deque()).append((item, outcome, loop.time()))
         self._number_waiting += 1
+        if self._aging is None and self._patience_s is not None:
+            self._aging = loop.call_later(self._patience_s / _LOOKS, self._age)
         if self._free_lanes and self._is_worth_a_lane():
             self._open_lane()
         elif self._stuck_after_s is not None and self._watching is None:
-            self._watching = asyncio.get_running_loop().call_later(self._stuck_after_s, self._look)
+            self._watching = loop.call_later(self._stuck_after_s, self._look)
         return outcome
 
     def _share(self) -> int:
@@ -134,7 +154,42 @@ class Coalescer(Generic[_Item, _Outcome]):
                 self._open_lane()
         self._watching = loop.call_later(self._stuck_after_s, self._look)
 
+    def _age(self) -> None:
+        """Gives up who has waited for too long. Runs for as long as there is anybody."""
+        assert self._patience_s is not None
+        loop = asyncio.get_running_loop()
+        before = loop.time() - self._patience_s
+        detail = "a call has waited for longer than it may"
+        self._give_up(before, detail)
+        for number, (task, left_at, batch) in self._out.items():
+            for _, outcome, since in batch:
+                if since <= before and not outcome.done():
+                    outcome.set_exception(DatabaseUnavailable(detail))
+            if left_at <= before and number not in self._given_up:
+                self._given_up.add(number)
+                task.cancel()
+        is_idle = not self._waiting and not self._out
+        self._aging = None if is_idle else loop.call_later(self._patience_s / _LOOKS, self._age)
+
+    def _give_up(self, before: float, detail: str) -> None:
+        """Takes all out of the line that wait since then, or for longer."""
+        for group, queue in list(self._waiting.items()):
+            while queue and queue[0][2] <= before:
+                item, outcome, _ = queue.popleft()
+                self._has_left(item, group)
+                if not outcome.done():
+                    outcome.set_exception(DatabaseUnavailable(detail))
+            if not queue:
+                del self._waiting[group]
+
+    def _has_left(self, item: _Item, group: Hashable) -> None:
+        self._number_waiting -= 1
+        if self._room is not None:
+            self._room.give_back(self._cost_of(item), group)
+
     async def _run(self, *, spare: bool) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         try:
             # What was asked before this task had its turn travels along.
             while self._waiting and self._is_worth_a_lane():
@@ -145,8 +200,15 @@ class Coalescer(Generic[_Item, _Outcome]):
                 self._under_way[number] = len(batch)
                 try:
                     if batch:
+                        if self._patience_s is not None:
+                            self._out[number] = task, self._left_at, batch
                         await self._do(batch)
+                except asyncio.CancelledError:
+                    if number not in self._given_up or task.uncancel():
+                        raise
                 finally:
+                    self._out.pop(number, None)
+                    self._given_up.discard(number)
                     self._under_way.pop(number, None)
                 self._is_busy = len(batch) > 1 or bool(self._waiting)
         finally:
@@ -155,8 +217,8 @@ class Coalescer(Generic[_Item, _Outcome]):
             else:
                 self._free_lanes += 1
 
-    def _take(self) -> "list[tuple[_Item, asyncio.Future[_Outcome]]]":
-        batch: list[tuple[_Item, asyncio.Future[_Outcome]]] = []
+    def _take(self) -> "list[_Waiting[_Item, _Outcome]]":
+        batch: list[_Waiting[_Item, _Outcome]] = []
         size = 0
         share = self._share()
         while self._waiting and len(batch) < share:
@@ -167,10 +229,8 @@ class Coalescer(Generic[_Item, _Outcome]):
                     break
                 batch.append(queue[0])
             # To the end of the line, so that the groups take turns over batches as well.
-            item, _ = queue.popleft()
-            self._number_waiting -= 1
-            if self._room is not None:
-                self._room.give_back(self._cost_of(item), group)
+            item, _, _ = queue.popleft()
+            self._has_left(item, group)
             del self._waiting[group]
             if queue:
                 self._waiting[group] = queue
@@ -178,19 +238,22 @@ class Coalescer(Generic[_Item, _Outcome]):
             self._left_at = asyncio.get_running_loop().time()
         return batch
 
-    async def _do(self, batch: "list[tuple[_Item, asyncio.Future[_Outcome]]]") -> None:
+    async def _do(self, batch: "list[_Waiting[_Item, _Outcome]]") -> None:
         try:
-            outcomes: Sequence[_Outcome | Exception] = await self._work([item for item, _ in batch])
+            outcomes: Sequence[_Outcome | Exception] = await self._work([item for item, _, _ in batch])
             if len(outcomes) != len(batch):
                 # Nobody knows whose they are.
                 raise ValueError("as many outcomes as items were expected")
         except Exception as error:  # noqa: BLE001  (it is raised where it is waited for)
             outcomes = [error] * len(batch)
+            if self._patience_s is not None and isinstance(error, DatabaseUnavailable):
+                now = asyncio.get_running_loop().time()
+                self._give_up(now - self._patience_s / _BEHIND_A_FAILURE, error.detail)
         except BaseException:
-            for _, waiting in batch:
+            for _, waiting, _ in batch:
                 waiting.cancel()
             raise
-        for (_, waiting), outcome in zip(batch, outcomes, strict=True):
+        for (_, waiting, _), outcome in zip(batch, outcomes, strict=True):
             if waiting.done():
                 continue
             if isinstance(outcome, Exception):

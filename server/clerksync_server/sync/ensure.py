@@ -1,6 +1,9 @@
 """Ensure: makes the profile or the organization that a late or lost webhook left out."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
@@ -19,7 +22,7 @@ from clerksync_server.database.profiles import (
     read_organization,
     read_organizations,
 )
-from clerksync_server.errors import ClerksyncError, DatabaseRefused, InvalidFields, Refused
+from clerksync_server.errors import ClerksyncError, DatabaseRefused, DatabaseUnavailable, InvalidFields, Refused
 from clerksync_server.rules.evidence import (
     EvidencePolicy,
     Verdict,
@@ -27,7 +30,7 @@ from clerksync_server.rules.evidence import (
     judge_profile,
 )
 from clerksync_server.sync.coalescing import Coalescer, Work
-from clerksync_server.sync.ensure_batches import EnsureBatches, EnsuredProfile, latest_of_each
+from clerksync_server.sync.ensure_batches import PATIENCE_S, EnsureBatches, EnsuredProfile, latest_of_each
 from clerksync_server.sync.room import Room
 
 if TYPE_CHECKING:
@@ -81,6 +84,7 @@ class Ensure:
             room=Room(_MOST_LOOKUPS_WAITING),
             group_of=lambda pair: pair[1],
             turns=_TURNS,
+            patience_s=PATIENCE_S,
         )
         # By a connection of their own: no lone call waits for one with a thousand.
         self._lookups_of_batches: Coalescer[Sequence[Pair], Sequence[UserProfileRow | None]] = Coalescer(
@@ -89,12 +93,14 @@ class Ensure:
             most=_LOOKUPS_AT_ONCE,
             size_of=len,
             room=Room(_MOST_WAITING_IN_BATCHES),
+            patience_s=PATIENCE_S,
         )
         self._lookups_of_organizations: Coalescer[str, OrganizationRow | None] = Coalescer(
             _reading_organizations(database.dedicated("lookups of organizations")),
             lanes=1,
             most=_LOOKUPS_AT_ONCE,
             room=Room(_MOST_LOOKUPS_WAITING),
+            patience_s=PATIENCE_S,
         )
         self._batches = EnsureBatches(
             database, oldest=lambda: timestamp_of(policy.oldest_ms(now_ms=milliseconds_of(now())))
@@ -102,11 +108,13 @@ class Ensure:
 
     async def user_profile(self, sighting: Sighting) -> EnsuredProfile:
         """Raises Refused, InvalidFields, DatabaseRefused, DatabaseUnavailable or Overloaded."""
+        began = time.monotonic()
         evidence_ms = self._evidence_ms(sighting.issued_at_ms, milliseconds_of(self._now()))
         profile = await self._lookups.submit(sighting.pair)
         if profile is not None:
             return EnsuredProfile(profile, created=False)
-        made = await self._batches.make(sighting.pair, timestamp_of(evidence_ms))
+        async with _patience_since(began):
+            made = await self._batches.make(sighting.pair, timestamp_of(evidence_ms))
         if isinstance(made, Obstacles):
             raise _refusal(made, evidence_ms)
         return made
@@ -121,7 +129,7 @@ class Ensure:
         """
         if not sightings:
             return []
-        now_ms = milliseconds_of(self._now())
+        began, now_ms = time.monotonic(), milliseconds_of(self._now())
         evidence: dict[int, int] = {}
         outcomes: dict[int, EnsuredProfile | ClerksyncError] = {}
         profiles = await self._lookups_of_batches.ask([sighting.pair for sighting in sightings])
@@ -136,7 +144,8 @@ class Ensure:
             else:
                 outcomes[index] = EnsuredProfile(profile, created=False)
         if evidence:
-            outcomes |= await self._make_missing(sightings, evidence)
+            async with _patience_since(began):
+                outcomes |= await self._make_missing(sightings, evidence)
         return [outcomes[index] for index in range(len(sightings))]
 
     async def _make_missing(
@@ -160,11 +169,15 @@ class Ensure:
 
     async def organization(self, clerk_org_id: str, issued_at_ms: int | None) -> EnsuredOrganization:
         """Raises Refused, InvalidFields, DatabaseRefused, DatabaseUnavailable or Overloaded."""
-        now_ms = milliseconds_of(self._now())
+        began, now_ms = time.monotonic(), milliseconds_of(self._now())
         evidence_ms, oldest_ms = self._evidence_ms(issued_at_ms, now_ms), self._policy.oldest_ms(now_ms=now_ms)
         organization = await self._lookups_of_organizations.ask(clerk_org_id)
         if organization is not None:
             return EnsuredOrganization(organization, created=False)
+        async with _patience_since(began):
+            return await self._make_organization(clerk_org_id, evidence_ms, oldest_ms)
+
+    async def _make_organization(self, clerk_org_id: str, evidence_ms: int, oldest_ms: int) -> EnsuredOrganization:
         async with self._database.connection() as connection:
             deleted = await is_organization_deleted(connection, clerk_org_id)
         verdict = judge_organization(exists=False, deleted=deleted, evidence_ms=evidence_ms, oldest_ms=oldest_ms)
@@ -186,6 +199,19 @@ class Ensure:
                 {"token_issued_at": "lies more than a day in the future; send the token's iat, which counts seconds"}
             )
         return self._policy.evidence_ms(now_ms=now_ms, token_issued_at_ms=issued_at_ms)
+
+
+@asynccontextmanager
+async def _patience_since(began: float) -> AsyncIterator[None]:
+    """Raises DatabaseUnavailable once a call has waited for too long; `began` is by the monotonic clock, in seconds.
+
+    Look-ups, which all calls wait for, are bounded by their Coalescers, for less than a timer for each call costs.
+    """
+    try:
+        async with asyncio.timeout(began + PATIENCE_S - time.monotonic()):
+            yield
+    except TimeoutError as error:
+        raise DatabaseUnavailable("a call has waited for longer than it may") from error
 
 
 def _reading_pairs(reader: "DedicatedConnection") -> "Work[Pair, UserProfileRow | None]":

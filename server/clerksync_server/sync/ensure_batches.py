@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from clerksync_server.database.connection import Database
+from clerksync_server.database.connection import COMMAND_TIMEOUT_S, Database
 from clerksync_server.database.errors import HeldUp, describe
 from clerksync_server.database.facts import take_locks, try_locks
 from clerksync_server.database.profiles import (
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _TURNS = 100
 """Of the event loop, before a batch leaves: as for look-ups."""
+PATIENCE_S = COMMAND_TIMEOUT_S
+"""For all that an Ensure call waits for, from its arrival: turns, connections, locks, and statements."""
 _LANES = 1
 _MOST = 64
 _MOST_WAITING = 20_000
@@ -80,6 +82,7 @@ class EnsureBatches:
             room=Room(_MOST_WAITING),
             group_of=lambda missing: missing.pair[1],
             turns=_TURNS,
+            patience_s=PATIENCE_S,
         )
 
     async def make(self, pair: Pair, evidence_at: datetime) -> EnsuredProfile | Obstacles:
